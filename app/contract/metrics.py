@@ -1,0 +1,45 @@
+"""The metrics a run reports: key, title, unit, scale. Slashes make sections.
+
+A step is the number of finished optimiser updates: train/loss at step n is the loss of the batch of
+update n (1-based), val/loss at step 0 is measured before the first update.
+"""
+
+import re
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    key: str  #: exact key, or a prefix ending in "/" for one series per parameter group
+    title: str
+    unit: str = ""
+    log: bool = False  #: drawn on a logarithmic axis unless the reader chooses otherwise
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("train/loss", "Train loss", "nats per token"),
+    Metric("eval/train_loss", "Train loss, eval mode", "nats per token"),
+    Metric("eval/train_loss_se", "Standard error of the train loss", "nats per token"),
+    Metric("val/loss", "Validation loss", "nats per token"),
+    Metric("val/loss_se", "Standard error of the validation loss", "nats per token"),
+    Metric("val/perplexity", "Perplexity", ""),
+    Metric("val/bpb", "Bits per byte", "bits"),
+    Metric("train/lr", "Learning rate"),
+    Metric("train/grad_norm", "Gradient norm, before clipping"),
+    Metric("train/tok_per_s", "Throughput", "tokens/s"),
+    Metric("train/step_ms", "Step time", "ms"),
+    Metric("train/mfu", "Model FLOP utilisation", "share of peak"),
+    Metric("decay/effective", "Effective decay lr·λ", "per step"),
+    Metric("rms/", "Weight RMS", ""),
+    Metric("update_ratio/", "Update ratio |Δw|/|w|", "per step", log=True),
+    Metric("system/device_mem_gib", "Device memory", "GiB"),
+    Metric("system/rss_gib", "Process memory", "GiB"),
+)
+
+X_AXES: dict[str, str | None] = {"step": None, "tokens": "x/tokens", "wall_s": "x/wall_s", "flops": "x/flops"}
+"""Axis name → the series that holds it, joined by step. wall_s is training time since the run's first step."""
+
+KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_.@%-]+)+")
+"""What a metric key must look like (fullmatch), at most 200 characters."""
+
+PARAMETER_GROUPS = ("embedding", "attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "norm", "bias")
+"""Groups for rms/ and update_ratio/ on GPT-2's architecture, in the order they are drawn."""
