@@ -25,9 +25,15 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535)
     allowed_hosts: str = Field("", description="Comma-separated host names beyond localhost, 127.0.0.1 and [::1].")
     lease_s: float = Field(LEASE_S, gt=0, le=3600)
-    grace_s: float = Field(300.0, ge=0, le=86400, description="How long a lost run waits for its worker before it is queued again.")
+    grace_s: float = Field(
+        300.0, ge=0, le=86400, description="How long a lost run waits for its worker before it is queued again."
+    )
     max_attempts: int = Field(3, ge=1, le=100, description="Attempts ended by a lost worker before a run fails.")
-    db_sync: str = Field("FULL", pattern="^(FULL|NORMAL)$", description="NORMAL is faster and may lose acknowledged points at a power cut.")
+    db_sync: str = Field(
+        "FULL",
+        pattern="^(FULL|NORMAL)$",
+        description="NORMAL is faster and may lose acknowledged points at a power cut.",
+    )
 
     @property
     def database(self) -> Path:

@@ -14,9 +14,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 def setting(default: Any, title: str, help: str, *, unit: str = "", usual: str = "", **bounds: Any) -> Any:
     """A pydantic Field with the extras a form needs: `unit` stands beside the input, `usual` below it."""
-    return Field(
-        default, title=title, description=help, json_schema_extra={"unit": unit, "usual": usual}, **bounds
-    )
+    return Field(default, title=title, description=help, json_schema_extra={"unit": unit, "usual": usual}, **bounds)
 
 
 class Section(BaseModel):
@@ -43,7 +41,9 @@ class ModelConfig(Section):
         0.0, "Dropout", "Share of activations dropped in training. For one pass over fresh data 0 is best.",
         usual="0 to 0.2", ge=0, le=0.9,
     )  # fmt: skip
-    bias: bool = setting(False, "Biases", "Biases in linear layers and layer norms, as GPT-2 has; without is a little faster.")
+    bias: bool = setting(
+        False, "Biases", "Biases in linear layers and layer norms, as GPT-2 has; without is a little faster."
+    )
     pad_vocab: bool = setting(
         True, "Pad vocabulary", "Round the vocabulary up to a multiple of 64, which matrix units prefer."
     )
@@ -63,9 +63,7 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """What the run reads."""
 
-    dataset: str = setting(
-        "builtin", "Dataset", "A dataset's id (d-0001) or name.", min_length=1, max_length=200
-    )
+    dataset: str = setting("builtin", "Dataset", "A dataset's id (d-0001) or name.", min_length=1, max_length=200)
     sampler: Literal["shuffled", "random"] = setting(
         "shuffled", "Sampler",
         "shuffled: every window once per epoch, in an order fixed by the seed. random: windows drawn with replacement, as nanoGPT does.",
@@ -79,7 +77,12 @@ class BatchConfig(Section):
         16, "Micro-batch", "Sequences in one forward and backward pass.", unit="sequences", ge=1, le=4096
     )
     accumulation: int = setting(
-        1, "Accumulation", "Micro-batches whose gradients are added up before each step.", unit="micro-batches", ge=1, le=65536
+        1,
+        "Accumulation",
+        "Micro-batches whose gradients are added up before each step.",
+        unit="micro-batches",
+        ge=1,
+        le=65536,
     )
 
 
@@ -95,7 +98,12 @@ class ScheduleConfig(Section):
     )
     warmup_steps: int = setting(100, "Warm-up", "Steps of linear rise to the peak.", unit="steps", ge=0, le=100_000_000)
     decay_steps: int | None = setting(
-        None, "Decay ends at", "Step at which the floor is reached; empty means the last step.", unit="steps", ge=1, le=100_000_000
+        None,
+        "Decay ends at",
+        "Step at which the floor is reached; empty means the last step.",
+        unit="steps",
+        ge=1,
+        le=100_000_000,
     )
 
     @field_validator("min_lr")
@@ -136,33 +144,68 @@ class OptimConfig(Section):
     """AdamW with decoupled weight decay: each step multiplies decayed weights by 1 − lr·λ."""
 
     weight_decay: float = setting(
-        0.1, "Weight decay λ", "Decoupled decay; each step shrinks decayed weights by lr·λ.", usual="0.01 to 0.3", ge=0, le=1000
+        0.1,
+        "Weight decay λ",
+        "Decoupled decay; each step shrinks decayed weights by lr·λ.",
+        usual="0.01 to 0.3",
+        ge=0,
+        le=1000,
     )
     decay_embeddings: bool = setting(
-        True, "Decay embeddings", "Matrices always decay; biases, norms and other 1-D tensors never do. Tied embeddings are also the output head."
+        True,
+        "Decay embeddings",
+        "Matrices always decay; biases, norms and other 1-D tensors never do. Tied embeddings are also the output head.",
     )
     beta1: float = setting(0.9, "β₁", "Decay rate of the gradient average.", usual="0.9", ge=0, lt=1)
     beta2: float = setting(
-        0.95, "β₂", "Decay rate of the squared-gradient average; its horizon is 1/(1−β₂) steps.", usual="0.95 to 0.99", ge=0, lt=1
+        0.95,
+        "β₂",
+        "Decay rate of the squared-gradient average; its horizon is 1/(1−β₂) steps.",
+        usual="0.95 to 0.99",
+        ge=0,
+        lt=1,
     )
     eps: float = setting(1e-8, "ε", "Added to Adam's denominator.", usual="1e-8", gt=0, le=1)
-    clip: float = setting(1.0, "Gradient clip", "Largest gradient norm; 0 turns clipping off.", unit="norm", usual="1.0", ge=0, le=1e6)
+    clip: float = setting(
+        1.0, "Gradient clip", "Largest gradient norm; 0 turns clipping off.", unit="norm", usual="1.0", ge=0, le=1e6
+    )
 
 
 class EvalConfig(Section):
     """Evaluation in eval mode on fixed windows, the same number from train and val."""
 
-    every: int = setting(250, "Evaluate every", "Steps between evaluations; step 0 and the last step are always evaluated.", unit="steps", ge=1, le=100_000_000)
+    every: int = setting(
+        250,
+        "Evaluate every",
+        "Steps between evaluations; step 0 and the last step are always evaluated.",
+        unit="steps",
+        ge=1,
+        le=100_000_000,
+    )
     windows: int = setting(
-        200, "Windows", "Fixed windows from each split; the standard error falls with their square root.", unit="windows", ge=2, le=1_000_000
+        200,
+        "Windows",
+        "Fixed windows from each split; the standard error falls with their square root.",
+        unit="windows",
+        ge=2,
+        le=1_000_000,
     )
 
 
 class CheckpointConfig(Section):
     """When the run's state is kept. Start, best and end are always kept."""
 
-    every: int = setting(0, "Checkpoint every", "Steps between checkpoints; 0 keeps start, best and end only.", unit="steps", ge=0, le=100_000_000)
-    keep_last: int = setting(2, "Keep last", "Interval checkpoints kept; older ones are deleted.", unit="checkpoints", ge=1, le=1000)
+    every: int = setting(
+        0,
+        "Checkpoint every",
+        "Steps between checkpoints; 0 keeps start, best and end only.",
+        unit="steps",
+        ge=0,
+        le=100_000_000,
+    )
+    keep_last: int = setting(
+        2, "Keep last", "Interval checkpoints kept; older ones are deleted.", unit="checkpoints", ge=1, le=1000
+    )
 
 
 class SystemConfig(Section):
@@ -201,5 +244,6 @@ class RunConfig(Section):
 
     def flat(self) -> dict[str, Any]:
         """{"schedule.lr": 0.001, …} in the order of the form."""
-        return {f"{section}.{key}": value for section, fields in self.model_dump().items() for key, value in fields.items()}
-
+        return {
+            f"{section}.{key}": value for section, fields in self.model_dump().items() for key, value in fields.items()
+        }

@@ -16,13 +16,17 @@ class SourceFile(Section):
 
     name: str = Field(min_length=1, max_length=500, description="The file's name, for people; never used as a path.")
     sha256: Sha256 | None = Field(None, description="An uploaded artifact.")
-    path: str | None = Field(None, max_length=4096, description="A file on the worker's disk, under one of its data roots.")
+    path: str | None = Field(
+        None, max_length=4096, description="A file on the worker's disk, under one of its data roots."
+    )
 
     @field_validator("path")
     @classmethod
     def _one_place(cls, path: str | None, info: ValidationInfo) -> str | None:
         if path is not None and info.data.get("sha256") is not None:
-            raise refuse("two_places", "Give either sha256 (an upload) or path (a file on the worker's disk), not both.")
+            raise refuse(
+                "two_places", "Give either sha256 (an upload) or path (a file on the worker's disk), not both."
+            )
         return path
 
 
@@ -32,7 +36,12 @@ class TokenizerSpec(Section):
         "bpe: byte pairs learnt from this text. gpt2: GPT-2's own 50,257. bytes: 256 values. characters: each distinct character.",
     )  # fmt: skip
     vocab_size: int = setting(
-        4096, "Vocabulary", "Entries of a byte-pair vocabulary learnt here, end-of-text included.", unit="tokens", ge=257, le=65536
+        4096,
+        "Vocabulary",
+        "Entries of a byte-pair vocabulary learnt here, end-of-text included.",
+        unit="tokens",
+        ge=257,
+        le=65536,
     )
 
 
@@ -45,7 +54,9 @@ class DatasetSpec(Section):
         "builtin: the Python standard library's own source text. parquet: a text column. text: plain text files; a blank line ends a document.",
     )  # fmt: skip
     files: tuple[SourceFile, ...] = Field((), title="Files", max_length=10_000)
-    text_column: str = setting("text", "Text column", "The parquet column that holds the text.", min_length=1, max_length=200)
+    text_column: str = setting(
+        "text", "Text column", "The parquet column that holds the text.", min_length=1, max_length=200
+    )
     tokenizer: TokenizerSpec = TokenizerSpec()
     val_share: float = setting(
         0.1, "Validation share", "Share of documents kept for validation, chosen by a hash of their text, so equal texts never end up on both sides.",

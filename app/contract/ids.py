@@ -3,8 +3,8 @@
 import re
 
 PREFIXES = {"run": "r", "dataset": "d", "job": "j", "worker": "w", "checkpoint": "c", "event": "e", "token": "t"}
-PATTERN = r"[a-z]-\d{1,18}"
-_ID = re.compile(r"([a-z])-(\d{1,18})")
+PATTERN = r"[a-z]-[0-9]{1,18}"
+_ID = re.compile(r"([a-z])-([0-9]{1,18})")
 
 
 def show(noun: str, number: int) -> str:

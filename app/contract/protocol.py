@@ -44,7 +44,9 @@ class WorkerInfo(Message):
     """Who claims: sent with every claim, shown on the workers page."""
 
     name: str = Field(min_length=1, max_length=200)
-    instance: str = Field(min_length=8, max_length=64, description="Random, kept in the worker's home: the same machine after a restart.")
+    instance: str = Field(
+        min_length=8, max_length=64, description="Random, kept in the worker's home: the same machine after a restart."
+    )
     devices: list[DeviceInfo] = Field(min_length=1, max_length=64)
     versions: dict[str, str] = Field(default_factory=dict, max_length=50)
     labels: dict[str, str] = Field(default_factory=dict, max_length=50)
@@ -53,8 +55,14 @@ class WorkerInfo(Message):
 class ClaimRequest(Message):
     worker: WorkerInfo
     kinds: list[JobKind] = Field(default_factory=lambda: list(JobKind), min_length=1, max_length=len(JobKind))
-    protocol: int = Field(ge=0, le=1_000_000, description="An unknown version is answered with 426 and the version to install.")
-    idempotency_key: str = Field(min_length=8, max_length=100, description="The same key within the lease returns the same claim: a lost answer strands nothing.")
+    protocol: int = Field(
+        ge=0, le=1_000_000, description="An unknown version is answered with 426 and the version to install."
+    )
+    idempotency_key: str = Field(
+        min_length=8,
+        max_length=100,
+        description="The same key within the lease returns the same claim: a lost answer strands nothing.",
+    )
 
 
 class FileRef(Message):
@@ -79,7 +87,8 @@ class Claim(Message):
     dataset: str | None = None  #: d-0001, for train and prepare
     manifest: dict[str, Any] | None = None  #: the dataset's manifest, for train
     resume: dict[str, Any] | None = None  #: manifest of the checkpoint to go on from, or None to start afresh
-    files: list[FileRef] = []  #: for send: what to move to the server; for resume from elsewhere: the checkpoint's files
+    #: for send: what to move to the server; for resume from elsewhere: the checkpoint's files
+    files: list[FileRef] = []
     store: str | None = None  #: the server's artifact folder; a worker on the same disk hard-links instead of sending
 
 
@@ -103,7 +112,8 @@ class Ack(Message):
 
     acked_seq: int
     lease_s: float
-    commands: list[dict[str, Any]] = []  #: [{"id": 3, "command": "stop"}]; repeated until the job ends, deduplicate by id
+    #: [{"id": 3, "command": "stop"}]; repeated until the job ends, deduplicate by id
+    commands: list[dict[str, Any]] = []
 
 
 class Finish(Message):
