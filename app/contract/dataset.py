@@ -51,7 +51,7 @@ class DatasetSpec(Section):
     name: str = Field(min_length=1, max_length=200, title="Name")
     kind: Literal["builtin", "parquet", "text"] = setting(
         "text", "Source",
-        "builtin: the Python standard library's own source text. parquet: a text column. text: plain text files; a blank line ends a document.",
+        "builtin: the Python standard library's own source text. parquet: a text column. text: UTF-8 files; a form feed starts a new document. A file without one is one document; where there are fewer than 100 files, it is cut at blank lines into passages of about 2,000 characters, so that some can be kept for validation.",
     )  # fmt: skip
     files: tuple[SourceFile, ...] = Field((), title="Files", max_length=10_000)
     text_column: str = setting(
