@@ -1,0 +1,262 @@
+"""The metric store: series of (step, value), kept as rows of about 1,024 packed points with their summary.
+
+Appending rewrites the last chunk only; a chart of the whole run reads summaries and never the points below
+them, so its cost follows its pixels and not the length of the run. All of it on the driver's connection,
+inside the caller's transaction.
+"""
+
+import math
+import sqlite3
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from app import chunkrows, chunks, downsample
+from app.chunks import Steps, Values
+from app.contract.metrics import X_AXES
+
+Columns = Mapping[str, tuple[Steps, Values]]  #: key → (steps, values) in any order; of repeats the last one counts
+
+EXACT_CHUNKS = 8  #: x_at decodes up to this many; beyond them it joins their ends by straight lines
+
+_TAIL = """
+    SELECT s.id, s.count, s.last_step, c.number, c.count, c.first_step, c.stride, c.steps, c."values"
+    FROM series s LEFT JOIN chunks c
+      ON c.id = (SELECT id FROM chunks WHERE series_id = s.id ORDER BY number DESC LIMIT 1)
+    WHERE s.run_id = ? AND s.key = ?"""
+
+
+class Points(NamedTuple):
+    step: Steps
+    value: Values
+    total: int  #: points the window holds
+    merged: bool  #: these are the extremes of buckets, not every point
+
+
+class Summary(NamedTuple):
+    key: str
+    count: int  # type: ignore[assignment]  # nobody asks a summary how often it contains something
+    last_step: int
+    last_value: float | None  #: None: not finite
+    min: float | None  #: over finite values, as is max; None: there are none
+    max: float | None
+    min_step: int | None
+    max_step: int | None
+
+
+def append(raw: sqlite3.Connection, run_id: int, columns: Columns) -> None:
+    """Write points; the same step written again replaces its point. Steps after the last are the fast path."""
+    for key, (steps, values) in columns.items():
+        if len(steps):
+            _append(raw, run_id, key, *chunks.ordered(np.asarray(steps, np.int64), np.asarray(values, np.float64)))
+
+
+def truncate(raw: sqlite3.Connection, run_id: int, after_step: int) -> int:
+    """Drop what was written after `after_step`, in all series. Returns how many points that were."""
+    dropped = 0
+    for series_id, count in raw.execute(
+        "SELECT id, count FROM series WHERE run_id = ? AND last_step > ?", (run_id, after_step)
+    ).fetchall():
+        number = chunkrows.number_at(raw, series_id, after_step)
+        raw.execute("DELETE FROM chunks WHERE series_id = ? AND number > ?", (series_id, number))
+        dropped += count
+        if number < 0:
+            raw.execute("DELETE FROM series WHERE id = ?", (series_id,))
+            continue
+        steps, values = chunkrows.between(raw, series_id, number, number)
+        kept = int(np.searchsorted(steps, after_step, "right"))
+        chunkrows.put(raw, series_id, number, steps[:kept], values[:kept], is_last=True)
+        (left,) = raw.execute("SELECT sum(count) FROM chunks WHERE series_id = ?", (series_id,)).fetchone()
+        _note(raw, series_id, left, int(steps[kept - 1]), float(values[kept - 1]))
+        dropped -= left
+    return dropped
+
+
+def delete(raw: sqlite3.Connection, run_id: int) -> None:
+    raw.execute("DELETE FROM chunks WHERE series_id IN (SELECT id FROM series WHERE run_id = ?)", (run_id,))
+    raw.execute("DELETE FROM series WHERE run_id = ?", (run_id,))
+
+
+def read(
+    raw: sqlite3.Connection,
+    run_id: int,
+    key: str,
+    lo: int | None = None,
+    hi: int | None = None,
+    buckets: int | None = None,
+) -> Points:
+    """Points with lo ≤ step ≤ hi. More than 2 · buckets of them come as each bucket's minimum and maximum, with
+    the first and the last point of the window and what is not finite; a key without points gives none."""
+    low, high = -chunkrows.FAR if lo is None else lo, chunkrows.FAR if hi is None else hi
+    series_id = _series(raw, run_id, key)
+    if series_id is None:
+        return _no_points()
+    window = raw.execute(
+        "SELECT number, count, first_step, last_step, min, max, min_step, max_step, non_finite FROM chunks"
+        " WHERE series_id = ? AND number BETWEEN ? AND ? AND last_step >= ? ORDER BY number",
+        (series_id, max(0, chunkrows.number_at(raw, series_id, low)), chunkrows.number_at(raw, series_id, high), low),
+    ).fetchall()
+    if not window:
+        return _no_points()
+    first, last = window[0], window[-1]
+    if buckets is not None:
+        width = downsample.bucket_width(max(low, first[2]), max(low, min(high, last[3])), buckets)
+        if per_bucket := _chunks_per_bucket(window, width):
+            return _from_summaries(raw, series_id, window, low, high, per_bucket, most=2 * buckets)
+    steps, values = chunkrows.within(*chunkrows.between(raw, series_id, first[0], last[0]), low, high)
+    if buckets is None or len(steps) <= 2 * buckets:
+        return Points(steps, values, len(steps), merged=False)
+    kept = downsample.min_max(steps, values, width, most=2 * buckets)
+    return Points(steps[kept], values[kept], len(steps), merged=len(kept) < len(steps))
+
+
+def since(
+    raw: sqlite3.Connection, run_id: int, from_step: int, keys: Collection[str] | None = None
+) -> dict[str, tuple[Steps, Values]]:
+    """Every point with step ≥ from_step of these keys (None: of all); keys without any are left out."""
+    rows = raw.execute(
+        "SELECT id, key FROM series WHERE run_id = ? AND last_step >= ? ORDER BY key", (run_id, from_step)
+    )
+    found = {}
+    for series_id, key in rows.fetchall():
+        if keys is None or key in keys:
+            first = max(0, chunkrows.number_at(raw, series_id, from_step))
+            found[key] = chunkrows.within(
+                *chunkrows.between(raw, series_id, first, chunkrows.FAR), from_step, chunkrows.FAR
+            )
+    return found
+
+
+def summaries(raw: sqlite3.Connection, run_id: int, keys: Collection[str] | None = None) -> dict[str, Summary]:
+    """Count, last point and extremes of these series of a run (None: of all), in the order of their keys."""
+    chosen = "" if keys is None else f" AND s.key IN ({', '.join('?' * len(keys))})"
+    # with one min() or max() in a query SQLite takes the other columns from the row that holds it
+    query = """
+        SELECT s.key, s.count, s.last_step, s.last_value, {0}(c.{0}), c.{0}_step
+        FROM series s JOIN chunks c ON c.series_id = s.id
+        WHERE s.run_id = ?{1} GROUP BY s.id ORDER BY s.key"""
+    lows = raw.execute(query.format("min", chosen), (run_id, *(keys or ()))).fetchall()
+    highs = raw.execute(query.format("max", chosen), (run_id, *(keys or ()))).fetchall()
+    return {
+        key: Summary(key, count, last_step, last_value, low, high, low_step, high_step)
+        for (key, count, last_step, last_value, low, low_step), (*_, high, high_step) in zip(lows, highs, strict=True)
+    }
+
+
+def x_at(raw: sqlite3.Connection, run_id: int, axis: str, steps: ArrayLike) -> NDArray[np.float64]:
+    """Tokens, seconds or FLOPs at these steps; between known points a straight line, before the first one the line
+    through the first two (evaluations begin at step 0). NaN if the run has no such series."""
+    wanted = np.asarray(steps, np.float64)
+    key = X_AXES[axis]
+    if key is None or not wanted.size:
+        return wanted
+    series_id = _series(raw, run_id, key)
+    if series_id is None:
+        return np.full(wanted.shape, np.nan)
+    first = max(0, chunkrows.number_at(raw, series_id, int(wanted.min())))
+    last = chunkrows.number_at(raw, series_id, int(np.ceil(wanted.max()))) + 1  # and the start of the next chunk
+    if last - first < EXACT_CHUNKS:
+        known, x = chunkrows.between(raw, series_id, first, last)
+    else:
+        # the x series only ever rise, so a chunk's extremes are its ends
+        ends = raw.execute(
+            "SELECT first_step, min, last_step, max FROM chunks WHERE series_id = ? AND number BETWEEN ? AND ?"
+            " AND min IS NOT NULL ORDER BY number",
+            (series_id, first, last),
+        ).fetchall()
+        known, x = (
+            np.array([end[::2] for end in ends]).ravel(),
+            np.array([end[1::2] for end in ends], np.float64).ravel(),
+        )
+    finite = np.isfinite(x)
+    known, x = known[finite], np.maximum.accumulate(x[finite])
+    if not len(known):
+        return np.full(wanted.shape, np.nan)
+    found = np.interp(wanted, known, x)
+    if len(known) > 1 and (before := wanted < known[0]).any():
+        slope = (x[1] - x[0]) / (known[1] - known[0])
+        found[before] = np.maximum(x[0] + slope * (wanted[before] - known[0]), min(0.0, x[0]))
+    return found
+
+
+def _append(raw: sqlite3.Connection, run_id: int, key: str, steps: Steps, values: Values) -> None:
+    row = raw.execute(_TAIL, (run_id, key)).fetchone()
+    if row is None:
+        row = raw.execute(
+            "INSERT INTO series (run_id, key, count, last_step) VALUES (?, ?, 0, -1)"
+            " RETURNING id, count, last_step, NULL",
+            (run_id, key),
+        ).fetchone()
+    series_id, count, last_step, number, *tail = row
+    if number is None:
+        chunkrows.put(raw, series_id, 0, steps, values, is_last=True)
+        count, last_step = len(steps), int(steps[0])
+    elif steps[0] > last_step:
+        old_steps, old_values = chunkrows.decoded([tail])
+        steps_there, values_there = np.concatenate((old_steps, steps)), np.concatenate((old_values, values))
+        chunkrows.put(raw, series_id, number, steps_there, values_there, is_last=True)
+        count += len(steps)
+    else:
+        count += chunkrows.merge(raw, series_id, steps, values)
+    if steps[-1] >= last_step:
+        _note(raw, series_id, count, int(steps[-1]), float(values[-1]))
+    else:
+        raw.execute("UPDATE series SET count = ? WHERE id = ?", (count, series_id))
+
+
+def _note(raw: sqlite3.Connection, series_id: int, count: int, last_step: int, last_value: float) -> None:
+    raw.execute(
+        "UPDATE series SET count = ?, last_step = ?, last_value = ? WHERE id = ?",
+        (count, last_step, last_value if math.isfinite(last_value) else None, series_id),
+    )
+
+
+def _series(raw: sqlite3.Connection, run_id: int, key: str) -> int | None:
+    row = raw.execute("SELECT id FROM series WHERE run_id = ? AND key = ?", (run_id, key)).fetchone()
+    return row[0] if row else None
+
+
+def _no_points() -> Points:
+    return Points(np.empty(0, np.int64), np.empty(0, np.float64), 0, merged=False)
+
+
+def _chunks_per_bucket(window: list[Any], width: int) -> int:
+    """How many chunks make a bucket of about `width` steps: a power of two, or 0 if a chunk is wider than a bucket.
+
+    1.5 lies in the middle between powers of two, so that some missing steps do not tip the balance.
+    """
+    sealed = window[:-1]
+    if not sealed:
+        return 0
+    mean_span = sum(row[3] - row[2] for row in sealed) / len(sealed)
+    fitting = int(1.5 * width / max(1.0, mean_span))
+    return 1 << fitting.bit_length() - 1 if fitting else 0
+
+
+def _from_summaries(
+    raw: sqlite3.Connection, series_id: int, window: list[Any], low: int, high: int, per_bucket: int, most: int
+) -> Points:
+    """The far view: extremes from the chunks' summaries. Decoded are only the two chunks at the window's edges
+    and those that hold something not finite. A sealed chunk's extremes never move, hence neither do its bucket's."""
+    table = np.array(window, np.float64)  # steps below 2^53 are exact; NaN where a chunk has no finite value
+    whole = (table[:, 2] >= low) & (table[:, 3] <= high)
+    number, size, _, _, lows, highs, low_steps, high_steps, bad = table[whole].T
+    bucket = number.astype(np.int64) // per_bucket
+    low_at, high_at = downsample.lowest(bucket, lows), downsample.highest(bucket, highs)
+    parts = [(low_steps[low_at], lows[low_at]), (high_steps[high_at], highs[high_at])]
+    total = int(size.sum())
+    for row, end in ((window[0], 0), (window[-1], -1)):
+        steps, values = chunkrows.within(*chunkrows.between(raw, series_id, row[0], row[0]), low, high)
+        parts.append((steps[[end]], values[[end]]))
+        if row[2] < low or row[3] > high:
+            kept = downsample.min_max(steps, values, chunkrows.FAR, most)
+            parts.append((steps[kept], values[kept]))
+            total += len(steps)
+    if troubled := [chunkrows.between(raw, series_id, int(one), int(one)) for one in number[bad > 0]]:
+        steps, values = (np.concatenate(column) for column in zip(*troubled, strict=True))
+        where = downsample.non_finite(np.repeat(bucket[bad > 0], [len(one) for one, _ in troubled]), values, most)
+        parts.append((steps[where], values[where]))
+    steps, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Points(*chunks.ordered(steps.astype(np.int64), values), total, merged=True)
