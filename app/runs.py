@@ -1,0 +1,350 @@
+"""A run's life: the table of legal moves, and everything a person can do to a run. The only writer of Run.state.
+
+    queued ──claim──> starting ──first points──> running ──last step──> finished
+      │ ▲                 │  stop, pause             │
+      │ │ requeue         └──────> stopping <────────┘ ──> stopped, paused (resume queues it again)
+      │ └────── lost <── no word for a lease ── starting, running       failed: ended by an error
+      └──stop──> stopped
+
+Every move leaves an event (kind "state") with its reason and evidence, and a feed row that wakes the pages.
+"""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+
+from app import checkpoints, events, feed, jobs, launches, run_query, workers
+from app.contract import ids
+from app.contract.protocol import LEASE_S
+from app.contract.states import ACTIVE, ENDED, MEANING, DatasetState, JobKind, RunState
+from app.db import Tx
+from app.errors import Conflict, FieldError, Invalid, NotFound
+from app.launches import Labels, Launch, resolve_config
+from app.run_query import RunPage, RunQuery, find
+from app.tables import Dataset, Job, Run, Setting
+
+__all__ = ["Labels", "Launch", "RunPage", "RunQuery", "create", "find", "get", "resolve_config", "transition"]
+
+S = RunState
+LEGAL: dict[RunState, frozenset[RunState]] = {
+    S.queued: frozenset({S.starting, S.stopped, S.failed}),
+    S.starting: frozenset({S.running, S.stopping, S.lost, S.queued, S.paused, S.finished, S.failed, S.stopped}),
+    S.running: frozenset({S.stopping, S.lost, S.queued, S.paused, S.finished, S.failed, S.stopped}),
+    S.stopping: frozenset({S.stopped, S.paused, S.finished, S.failed}),
+    S.paused: frozenset({S.queued, S.stopped}),
+    # a lost run's worker may come back within the grace period, or report its end
+    S.lost: frozenset({S.starting, S.running, S.stopping, S.queued, S.paused, S.finished, S.failed, S.stopped}),
+    S.finished: frozenset(),
+    S.failed: frozenset({S.queued}),
+    S.stopped: frozenset({S.queued}),
+}
+"""From each state, where a run may go."""
+
+
+def transition(
+    tx: Tx,
+    run: Run,
+    to: RunState,
+    *,
+    reason: str | None = None,
+    detail: str = "",
+    now: float,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Move the run; `detail` is one sentence of evidence. Raises Conflict for a move that is not in LEGAL."""
+    before = RunState(run.state)
+    if to not in LEGAL[before]:
+        raise Conflict(f"{ids.show('run', run.id)} is {before}; it cannot become {to}.")
+    run.state, run.reason, run.detail = to.value, reason, detail
+    run.updated_at = now
+    run.ended_at = now if to in ENDED else None
+    events.record(
+        tx, run.id, "state", detail or MEANING[to], at=now, step=run.step,
+        data={"from": before.value, "to": to.value, "reason": reason, **(data or {})},
+    )  # fmt: skip
+    feed.post(tx, "run", run.id, "state")
+
+
+def heard(tx: Tx, run_id: int, *, training: bool, now: float) -> None:
+    """Its worker has reported: the first points make it run, and a lost one is found again. Cheap when nothing changes."""
+    state = tx.raw.execute("SELECT state FROM runs WHERE id = ?", (run_id,)).fetchone()[0]
+    if state == S.running or state == S.stopping or (state == S.starting and not training):
+        return
+    run = tx.session.get_one(Run, run_id, populate_existing=True)
+    if state == S.lost:
+        job = jobs.current_job(tx, run_id)
+        asked = job is not None and asked_for(job) is not None
+        back = S.stopping if asked else S.running if training or run.step > 0 else S.starting
+        transition(tx, run, back, detail="its worker is back", now=now)
+    else:
+        transition(tx, run, S.running, now=now)
+
+
+# --- launching -------------------------------------------------------------------------------------------
+
+
+def create(tx: Tx, launch: Launch, *, key: str | None, body_sha256: str, now: float) -> tuple[Run, bool]:
+    """A new run and True; or, for an Idempotency-Key seen within 24 h with the same body, that run and False.
+
+    Raises Invalid with pointers into the launch.
+    """
+    if key is not None and (known := launches.remembered(tx, key, body_sha256, now=now)) is not None:
+        return tx.session.get_one(Run, known), False
+    config = resolve_config(launch)
+    dataset = launches.dataset_of(tx, config, now=now)
+    launches.check_data(config, dataset)
+    worker_id = _referred(tx, "worker", launch.worker)
+    external = launch.source == "external"
+    run = Run(
+        name=launch.name or launches.default_name(launch.preset, config, dataset),
+        state=S.queued.value, detail="" if external else _waiting_for(dataset), source=launch.source,
+        config=_named(config.model_dump(mode="json"), dataset.name), preset=launch.preset,
+        tags=launch.tags or [], notes=launch.notes or "", dataset_id=dataset.id, worker_id=worker_id,
+        cloned_from=_referred(tx, "run", launch.cloned_from),
+        created_at=now, updated_at=now, step=0, steps=config.schedule.steps, telemetry={},
+    )  # fmt: skip
+    tx.session.add(run)
+    tx.session.flush()
+    if key is not None:
+        launches.remember(tx, key, body_sha256, run.id, now=now)
+    events.record(tx, run.id, "state", run.detail or MEANING[S.queued], at=now, data={"from": None, "to": "queued"})
+    feed.post(tx, "run", run.id, "state")
+    job = jobs.enqueue(tx, JobKind.train, run_id=run.id, dataset_id=dataset.id, worker_id=worker_id, now=now)
+    if external:  # its client holds the claim from the start; jobs.current_job(...).claim_id is its key
+        jobs.hold(tx, job, None, now=now, lease_s=LEASE_S)
+        run.started_at = now
+        run.data_sha256 = dataset.manifest_sha256
+        transition(tx, run, S.starting, detail="fed by a client", now=now)
+    return run, True
+
+
+def _referred(tx: Tx, noun: str, text: str | None) -> int | None:
+    """The number behind an id in the launch, or Invalid at its field."""
+    if text is None:
+        return None
+    try:
+        return workers.get(tx, text).id if noun == "worker" else get(tx, text).id
+    except NotFound as error:
+        pointer = "/worker" if noun == "worker" else "/cloned_from"
+        raise Invalid([FieldError(pointer, error.detail)]) from None
+
+
+def _named(config: dict[str, Any], dataset: str) -> dict[str, Any]:
+    """The config with the dataset's own name: “builtin”, d-0001 and its name are one thing when runs are compared."""
+    return config | {"data": config["data"] | {"dataset": dataset}}
+
+
+def _waiting_for(dataset: Dataset) -> str:
+    """Why a queued run does not start yet."""
+    match dataset.state:
+        case DatasetState.ready:
+            return ""
+        case DatasetState.failed:
+            return (
+                f"waiting for dataset {dataset.name}, whose preparation failed: {dataset.detail} Retry it on its page."
+            )
+        case _:
+            return f"waiting for dataset {dataset.name} ({dataset.state})"
+
+
+def dataset_changed(tx: Tx, dataset: Dataset) -> None:
+    """Tell the queued runs that read it what they wait for now."""
+    query = select(Run).where(Run.dataset_id == dataset.id, Run.state == S.queued.value, Run.deleted_at.is_(None))
+    for run in tx.session.scalars(query):
+        if run.detail != _waiting_for(dataset):
+            run.detail = _waiting_for(dataset)
+            feed.post(tx, "run", run.id, "state")
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def get(tx: Tx, text_id: str) -> Run:
+    number = ids.parse("run", text_id)
+    run = tx.session.get(Run, number) if number is not None else None
+    if run is None:
+        raise NotFound(f"There is no run {text_id[:40]}.")
+    return run
+
+
+class Difference(NamedTuple):
+    field: str  #: "optim.weight_decay"
+    a: Any
+    b: Any
+
+
+def config_difference(a: Run, b: Run) -> list[Difference]:
+    """The configuration fields in which two runs differ, in the order of the form."""
+    mine, other = run_query.flat(a.config), run_query.flat(b.config)
+    return [
+        Difference(field, mine.get(field), other.get(field))
+        for field in {**mine, **other}
+        if mine.get(field) != other.get(field)
+    ]
+
+
+def actions(run: Run) -> list[str]:
+    """What can be done to the run now."""
+    if run.deleted_at is not None:
+        return ["restore"]
+    state, theirs = RunState(run.state), run.source == "external"
+    if state in (S.starting, S.running):
+        return ["stop", "pause", "save"]
+    if state is S.stopping:
+        return ["terminate"]
+    if state is S.lost:
+        return ["stop", "terminate"]
+    if state is S.paused:
+        return ["resume", "stop", "trash"]
+    if state in (S.failed, S.stopped) and not theirs:
+        return ["resume", "trash"]
+    return ["stop", "trash"] if state is S.queued else ["trash"]
+
+
+# --- what a person can do --------------------------------------------------------------------------------
+
+
+def _impossible(run: Run, verb: str, why: str = "") -> Conflict:
+    possible = ", ".join(actions(run)) or "nothing"
+    where = "in the trash" if run.deleted_at is not None else run.state
+    return Conflict(
+        f"{ids.show('run', run.id)} is {where}: {why or f'it cannot be told to {verb}'}. Possible now: {possible}."
+    )
+
+
+def stop(tx: Tx, run: Run, *, now: float) -> None:
+    """Finish the step, save, end. A queued run stops at once; a second press terminates."""
+    if run.deleted_at is not None:
+        raise _impossible(run, "stop")
+    state, job = RunState(run.state), jobs.current_job(tx, run.id)
+    if state is S.queued or state is S.paused:
+        if job is not None:
+            jobs.end(tx, job, now=now, outcome="stopped")
+        before = "before it started" if run.started_at is None else f"while {state}, at step {run.step}"
+        transition(tx, run, S.stopped, detail=f"stopped {before}", now=now)
+    elif state is S.stopping and job is not None and asked_for(job) is S.stopped:
+        terminate(tx, run, now=now)
+    elif state in ACTIVE or state is S.lost:
+        _tell(tx, run, "stop", "asked to stop", now)
+    else:
+        raise _impossible(run, "stop")
+
+
+def terminate(tx: Tx, run: Run, *, now: float) -> None:
+    """End the process at once; it is given the time to save. A worker that is not heard from is not waited for."""
+    job = jobs.current_job(tx, run.id)
+    if RunState(run.state) not in ACTIVE | {S.lost} or job is None or run.deleted_at is not None:
+        raise _impossible(run, "terminate")
+    if job.lease_until is not None and job.lease_until < now:
+        jobs.end(tx, job, now=now, outcome="stopped")
+        transition(tx, run, S.stopped, detail=f"ended at step {run.step}; its worker did not answer", now=now)
+    elif "terminate" not in jobs.commanded(job):
+        _tell(tx, run, "terminate", "asked to end at once", now)
+
+
+def pause(tx: Tx, run: Run, *, now: float) -> None:
+    """Save, end the process and free the device; resume goes on from there."""
+    if RunState(run.state) not in (S.starting, S.running) or run.deleted_at is not None:
+        raise _impossible(run, "pause")
+    _tell(tx, run, "pause", "asked to pause", now)
+
+
+def save(tx: Tx, run: Run, *, now: float) -> None:
+    """Write a checkpoint after the step under way."""
+    job = jobs.current_job(tx, run.id)
+    if RunState(run.state) not in (S.starting, S.running) or job is None or run.deleted_at is not None:
+        raise _impossible(run, "save")
+    jobs.command(tx, job, "save")
+
+
+def resume(tx: Tx, run: Run, *, now: float) -> None:
+    """Queue a paused, stopped or failed run again; it goes on from its newest checkpoint."""
+    if run.state == S.finished:
+        raise _impossible(run, "resume", "it has reached its last step; clone it with more steps to train longer")
+    if RunState(run.state) not in (S.paused, S.stopped, S.failed) or run.deleted_at is not None:
+        raise _impossible(run, "resume")
+    if run.source == "external":
+        raise _impossible(run, "resume", "it is fed by a client, not by a worker")
+    queue_again(tx, run, "resumed", by="person", now=now)
+
+
+def queue_again(tx: Tx, run: Run, why: str, *, worker_id: int | None = None, by: str = "server", now: float) -> None:
+    """A new job for the run, for the worker that holds its newest checkpoint unless the server has the files."""
+    checkpoint = checkpoints.newest(tx, run.id)
+    holder, detail = worker_id, why
+    if checkpoint is not None and checkpoint.step > 0:
+        detail = f"{why}; goes on from the checkpoint of step {checkpoint.step}"
+        if checkpoint.worker_id is not None and not checkpoints.on_server(tx, checkpoint):
+            holder = checkpoint.worker_id
+            detail += f", which worker {ids.show('worker', holder)} holds"
+    elif run.started_at is not None:
+        detail = f"{why}; starts again from step 0"
+    if run.dataset_id is not None:
+        waiting = _waiting_for(tx.session.get_one(Dataset, run.dataset_id))
+        detail = f"{detail}; {waiting}" if waiting else detail
+    who = {"by": by}
+    jobs.enqueue(tx, JobKind.train, run_id=run.id, dataset_id=run.dataset_id, worker_id=holder, payload=who, now=now)
+    transition(tx, run, S.queued, detail=detail, now=now)
+
+
+def asked_for(job: Job) -> RunState | None:
+    """Where a stopping run is meant to end: a later stop or terminate overrules a pause."""
+    given = jobs.commanded(job)
+    if "stop" in given or "terminate" in given:
+        return S.stopped
+    return S.paused if "pause" in given else None
+
+
+def _tell(tx: Tx, run: Run, command: str, detail: str, now: float) -> None:
+    job = jobs.current_job(tx, run.id)
+    assert job is not None, f"run {run.id} is {run.state} but has no job"
+    jobs.command(tx, job, command)
+    if run.state == S.stopping:
+        run.detail = detail
+        feed.post(tx, "run", run.id, "state")
+    else:
+        transition(tx, run, S.stopping, detail=detail, now=now)
+
+
+# --- labels, trash, baseline -----------------------------------------------------------------------------
+
+
+def patch(
+    tx: Tx, run: Run, *, name: str | None = None, tags: list[str] | None = None, notes: str | None = None
+) -> None:
+    """Change what is not None; the values come from a checked Labels."""
+    changes = {"name": name, "tags": tags, "notes": notes}
+    for field, value in changes.items():
+        if value is not None:
+            setattr(run, field, value)
+    feed.post(tx, "run", run.id, "state")
+
+
+def trash(tx: Tx, run: Run, *, now: float) -> None:
+    """Move to the trash; nothing is deleted. A run that trains must be stopped first."""
+    if RunState(run.state) in ACTIVE | {S.lost}:
+        raise _impossible(run, "trash", "stop it before moving it to the trash")
+    if run.state == S.queued:
+        stop(tx, run, now=now)
+    run.deleted_at = run.deleted_at or now
+    if (pinned := baseline(tx)) is not None and pinned.id == run.id:
+        pin_baseline(tx, None)
+    feed.post(tx, "run", run.id, "state")
+
+
+def restore(tx: Tx, run: Run) -> None:
+    run.deleted_at = None
+    feed.post(tx, "run", run.id, "state")
+
+
+def pin_baseline(tx: Tx, run: Run | None) -> None:
+    """The run that others are compared with; None unpins."""
+    tx.session.merge(Setting(key="baseline", value={"run": run.id if run else None}))
+    if run is not None:
+        feed.post(tx, "run", run.id, "state")
+
+
+def baseline(tx: Tx) -> Run | None:
+    pinned = tx.session.get(Setting, "baseline")
+    number = pinned.value["run"] if pinned else None
+    return tx.session.get(Run, number) if number is not None else None

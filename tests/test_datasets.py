@@ -1,0 +1,108 @@
+"""Datasets: named once, prepared by a job, kept as long as a run needs them."""
+
+import json
+
+import pytest
+
+from app import datasets
+from app.contract.dataset import DatasetSpec
+from app.errors import Conflict, Invalid, NotFound
+from tests.domain import SHA, World, manifest
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.db.close()
+
+
+def create(world: World, **spec):
+    return world.write(lambda tx: datasets.create(tx, DatasetSpec.model_validate(spec), now=world.now))
+
+
+def test_a_name_is_free_text_but_used_once_and_never_like_an_id(world):
+    create(world, name="مجموعة <b>", kind="builtin")
+    with pytest.raises(Conflict, match="named مجموعة"):
+        create(world, name="مجموعة <b>", kind="builtin")
+    for name in ("d-0001", "builtin", "  "):
+        with pytest.raises(Invalid):
+            create(world, name=name, kind="builtin")
+
+
+def test_files_must_be_uploaded_first(world):
+    with pytest.raises(Invalid) as caught:
+        create(
+            world,
+            name="x",
+            kind="text",
+            files=[{"name": "a.txt", "path": "/a"}, {"name": "b.txt", "sha256": SHA}, {"name": "c"}],
+        )
+    assert [error.pointer for error in caught.value.errors] == ["/files/1/sha256", "/files/2"]
+    assert f"PUT /api/v1/artifacts/{SHA}" in caught.value.errors[0].message
+
+
+def test_an_uploaded_file_is_handed_to_the_worker_that_prepares(world):
+    sql = "INSERT INTO artifacts (sha256, bytes, kind, on_server, created_at) VALUES (?, 5, 'upload', 1, 0)"
+    world.write(lambda tx: tx.raw.execute(sql, (SHA,)))
+    create(world, name="x", kind="text", files=[{"name": "../a.txt", "sha256": SHA}])
+    claim = world.claim()
+    assert [(file.name, file.sha256, file.bytes) for file in claim.files] == [("../a.txt", SHA, 5)]
+
+
+def test_the_builtin_dataset_is_entered_once(world):
+    first = world.write(lambda tx: datasets.ensure_builtin(tx, 1.0).id)
+    assert world.write(lambda tx: datasets.ensure_builtin(tx, 2.0).id) == first
+    assert world.count("SELECT count(*) FROM jobs") == 1
+
+
+def test_an_unknown_dataset_is_told_what_exists(world):
+    create(world, name="moby", kind="builtin")
+    with world.db.read() as tx, pytest.raises(NotFound, match="known: builtin, moby"):
+        datasets.get(tx, "dick")
+
+
+def test_only_a_failed_preparation_is_tried_again(world):
+    number = create(world, name="x", kind="builtin").id
+    with pytest.raises(Conflict, match="queued"):
+        world.write(lambda tx: datasets.retry(tx, datasets.get(tx, "x"), now=1.0))
+    world.finish(world.claim(), 0, "failed", exit=1)
+    world.write(lambda tx: datasets.retry(tx, datasets.get(tx, "x"), now=1.0))
+    assert world.claim().dataset == f"d-{number:04d}"
+
+
+def test_progress_keeps_what_the_worker_does_not_repeat(world):
+    create(world, name="x", kind="builtin")
+    claim = world.claim()
+    world.post(claim, 1, telemetry={"phase": "tokens", "share": 0.5, "documents": 7})
+    world.post(claim, 2, telemetry={"outcome": "finished"})
+    with world.db.read() as tx:
+        progress = datasets.get(tx, "x").progress
+    assert (progress["phase"], progress["share"], progress["documents"]) == ("tokens", 0.5, 7)
+    with pytest.raises(Invalid, match="progress of a preparation"):
+        world.post(claim, 3, telemetry={"tokens": "many"})
+
+
+def test_deleting_waits_for_runs_and_frees_the_name(world):
+    world.ready()
+    run = world.launch()
+
+    def delete(tx):
+        datasets.delete(tx, datasets.get(tx, "python-stdlib"), now=world.now)
+
+    with pytest.raises(Conflict, match="r-0001"):
+        world.write(delete)
+    world.finish(world.claim(), 0, "stopped")
+    world.write(delete)
+    assert (
+        world.count("SELECT count(*) FROM datasets WHERE json_type(manifest) = 'object'") == 1
+    )  # the run refers to it
+    assert world.run(run).data_sha256 == datasets.manifest_sha256(manifest())
+    assert world.write(lambda tx: datasets.ensure_builtin(tx, 1.0).id) == 2
+
+
+def test_the_manifests_hash_does_not_depend_on_its_order_and_survives_json():
+    one = manifest()
+    other = json.loads(json.dumps(dict(reversed(one.items())), indent=1))
+    assert datasets.manifest_sha256(one) == datasets.manifest_sha256(other)
+    assert datasets.manifest_sha256(manifest(train=5)) != datasets.manifest_sha256(one)

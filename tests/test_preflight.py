@@ -1,0 +1,111 @@
+"""Pre-flight: the golden run's numbers, the model's own parameter count, and warnings that name the way out."""
+
+import importlib.util
+import json
+import time
+from dataclasses import asdict
+
+import pytest
+
+from app import preflight
+from app.contract.config import ModelConfig, RunConfig
+from app.contract.dataset import Manifest
+from app.contract.presets import PRESETS
+from tests.domain import manifest
+
+GOLDEN = PRESETS["fineweb-40m"].config
+
+
+def data(train: int = 1_000_000, val: int = 100_000) -> Manifest:
+    return Manifest.model_validate(manifest(train, val))
+
+
+def kinds(config: RunConfig, known: Manifest | None = None) -> set[str]:
+    return {warning.kind for warning in preflight.preflight(config, known, None).warnings}
+
+
+def changed(**sections) -> RunConfig:
+    return RunConfig.model_validate(sections)
+
+
+def test_the_golden_run():
+    """science.md B.0: 40,953,216 parameters, 524,288 tokens a step, 6N + 12LdT = 299,983,104 FLOPs a token."""
+    flight = preflight.preflight(GOLDEN, None, None)
+    assert flight.vocab_size == 50_304
+    assert flight.parameters == 40_953_216
+    assert flight.parameters_without_embeddings == 21_243_264
+    assert flight.parameters_decayed == 40_943_616
+    assert flight.tokens_per_step == 524_288
+    assert flight.total_tokens == 10_485_760_000
+    assert flight.flops / flight.total_tokens == 299_983_104
+    assert flight.checkpoint_bytes == 12 * 40_953_216
+    assert flight.timescale_tokens == pytest.approx(5.24288e9)
+    assert flight.decay_verdict == "informative"
+    assert flight.epochs is None
+    assert not flight.vocab_known
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed (worker extra)")
+@pytest.mark.parametrize("bias", [False, True])
+def test_parameters_are_those_of_the_workers_model(bias):
+    from worker.model import GPT
+
+    model = ModelConfig(n_layer=3, n_head=2, n_embd=32, block_size=16, bias=bias)
+    built = GPT(vocab_size=128, block_size=16, n_layer=3, n_head=2, n_embd=32, dropout=0.0, bias=bias)
+    counted = preflight.count_parameters(model, 128)
+    assert counted.total == sum(one.numel() for one in built.parameters())
+    assert counted.decayed == sum(one.numel() for one in built.parameters() if one.dim() >= 2)
+
+
+def test_the_dataset_gives_vocabulary_and_epochs():
+    flight = preflight.preflight(changed(schedule={"steps": 1000}), data(train=1_024_000), None)
+    assert (flight.vocab_size, flight.vocab_known) == (4096, True)
+    assert flight.epochs == 2.0
+    assert preflight.padded_vocab(65, True) == 128
+    assert preflight.padded_vocab(65, False) == 65
+
+
+def test_time_comes_from_the_speed_measured_for_this_shape():
+    config = PRESETS["tiny"].config
+    speeds = {"L4 C128 T128 B12 float32": 10_000.0, "L4 C128 T128 B24 float32": 1.0}
+    assert preflight.preflight(config, None, speeds).seconds == 1000 * 12 * 128 / 10_000
+    assert preflight.preflight(config, None, {}).seconds is None
+    bf16 = config.model_copy(update={"system": config.system.model_copy(update={"dtype": "bfloat16"})})
+    assert preflight.measured_speed(bf16, speeds) is None
+
+
+@pytest.mark.parametrize(
+    ("sections", "known", "kind"),
+    [
+        ({"optim": {"weight_decay": 0.01}}, None, "decay_inert"),
+        ({"optim": {"weight_decay": 100.0}}, None, "decay_over"),
+        ({"optim": {"weight_decay": 1000.0}, "schedule": {"lr": 1.0}}, None, "decay_step"),
+        ({"schedule": {"steps": 50_000}}, None, "few_checkpoints"),
+        ({"schedule": {"steps": 100}}, None, "few_tokens"),
+        ({}, data(val=100), "data_too_small"),
+        ({"schedule": {"steps": 5000}}, data(), "many_epochs"),
+        ({}, data(val=2000), "few_windows"),
+    ],
+)
+def test_warnings(sections, known, kind):
+    assert kind in kinds(changed(**sections), known)
+
+
+def test_a_sensible_run_has_no_warning_about_decay():
+    assert not {kind for kind in kinds(GOLDEN) if kind.startswith("decay")}
+
+
+def test_an_inert_decay_is_told_what_would_be_visible():
+    config = changed(optim={"weight_decay": 0.01})
+    [text] = [one.text for one in preflight.preflight(config, None, None).warnings if one.kind == "decay_inert"]
+    assert "λ = 0.01 cannot matter" in text
+    assert "λ ≥ " in text
+    louder = float(text.rpartition("λ ≥ ")[2].split()[0])
+    assert preflight.preflight(changed(optim={"weight_decay": louder * 1.01}), None, None).total_decay >= 0.49
+
+
+def test_the_longest_run_is_answered_at_once_and_fits_into_json():
+    began = time.perf_counter()
+    flight = preflight.preflight(changed(schedule={"steps": 100_000_000}, optim={"weight_decay": 0.0}), data(), {})
+    assert time.perf_counter() - began < 0.05
+    json.dumps(asdict(flight), allow_nan=False)
