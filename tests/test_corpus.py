@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+from tiny_data import Run, run_config, write_dataset
+
+from app.contract.config import RunConfig
+from worker.corpus import Corpus
+
+
+def test_other_data_than_the_run_has_trained_on_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.until_killed(5)
+    manifest = run.dataset / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("walk", "talk"))
+    assert run.attempt(2, resume=run.checkpoint(0)) == 1
+    assert "not the one this run has trained on" in run.frames("l", 2)[-1][2]
+
+
+@pytest.mark.parametrize("damage", ["shorter", "changed", "gone"])
+def test_damaged_token_files_are_refused(tmp_path: Path, damage: str) -> None:
+    run = Run(tmp_path)
+    shard = run.dataset / "train-001.bin"
+    content = shard.read_bytes()
+    if damage == "gone":
+        shard.unlink()
+    else:
+        shard.write_bytes(content[:-2] if damage == "shorter" else content[:-2] + bytes((content[-2] ^ 1, content[-1])))
+    assert run.attempt() == 1
+    assert "train-001.bin" in run.frames("l")[-1][2]
+    assert run.telemetry()["reason"] == "error"
+
+
+def test_a_dataset_too_small_for_the_context_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path, model={"block_size": 1024})
+    assert run.attempt() == 1
+    assert "Choose a smaller context or more data" in run.frames("l")[-1][2]
+
+
+def test_the_embedding_is_padded_to_a_multiple_of_64_when_asked(tmp_path: Path) -> None:
+    corpus = Corpus(write_dataset(tmp_path), RunConfig.model_validate(run_config()))
+    assert (corpus.vocab_size(padded=True), corpus.vocab_size(padded=False)) == (64, 50)
+
+
+def test_both_splits_are_measured_on_the_same_number_of_windows(tmp_path: Path) -> None:
+    # val has 1,200 tokens: 74 windows of 16 and a target
+    corpus = Corpus(write_dataset(tmp_path), RunConfig.model_validate(run_config(eval={"windows": 200})))
+    assert {len(starts) for _, starts in corpus.eval_windows.values()} == {74}

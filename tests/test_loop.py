@@ -1,0 +1,101 @@
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_data import VOCAB, write_dataset
+
+from worker import optim
+from worker.batches import Batches, Tokens
+from worker.loop import Loop
+from worker.model import GPT
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """At this size a second thread costs more than it brings."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make(tmp_path: Path, micro: int = 4, accumulation: int = 2, clip: float = 1.0, device: str = "cpu", **more) -> Loop:
+    tokens = Tokens([write_dataset(tmp_path / "data", shards=1) / "train-000.bin"], "uint16")
+    torch.manual_seed(0)
+    model = GPT(VOCAB, 16, 2, 2, 16).to(device)
+    optimizer = optim.adamw(optim.parameter_groups(model, 0.1), 1e-3, (0.9, 0.95), 1e-8)
+    return Loop(
+        model, optimizer, Batches(tokens, 16, micro, accumulation, "shuffled", 1), clip=clip, device=device, **more
+    )
+
+
+def losses(loop: Loop, steps: int, lr: float = 3e-3) -> list[float]:
+    return [loop.step(update, lr).read()[0] for update in range(steps)]
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    curve = losses(make(tmp_path, micro=16), 80, lr=1e-2)
+    assert curve[0] == pytest.approx(math.log(VOCAB), abs=0.1)
+    assert curve[-1] < 0.6 * curve[0]
+
+
+def test_the_logged_loss_is_the_mean_over_the_whole_accumulated_batch(tmp_path: Path) -> None:
+    loop = make(tmp_path, micro=4, accumulation=3)
+    with torch.no_grad():
+        each = [loop.model(*loop.batches.batch(0, micro))[1].item() for micro in range(3)]
+    assert loop.step(0, 1e-3).read()[0] == pytest.approx(sum(each) / 3, rel=1e-6)
+
+
+def test_accumulation_changes_the_arithmetic_and_not_the_step(tmp_path: Path) -> None:
+    whole, parts = make(tmp_path, micro=8, accumulation=1), make(tmp_path, micro=2, accumulation=4)
+    for update in range(3):
+        one, four = whole.step(update, 1e-3).read(), parts.step(update, 1e-3).read()
+        assert one[:2] == pytest.approx(four[:2], rel=1e-4)
+
+
+def test_the_gradient_norm_is_the_one_before_clipping(tmp_path: Path) -> None:
+    free, clipped = make(tmp_path, clip=0), make(tmp_path, clip=1e-3)
+    norms = [loop.step(0, 1e-3).read()[1] for loop in (free, clipped)]
+    assert norms[0] == norms[1] > 1e-3
+
+
+def test_between_is_called_after_every_micro_batch(tmp_path: Path) -> None:
+    calls: list[int] = []
+    make(tmp_path, accumulation=5).step(0, 1e-3, lambda: calls.append(1))
+    assert len(calls) == 5
+
+
+def test_the_learning_rate_of_the_update_is_the_one_given(tmp_path: Path) -> None:
+    loop = make(tmp_path)
+    before = {name: p.detach().clone() for name, p in loop.model.named_parameters()}
+    loop.step(0, 0.0)
+    assert all(torch.equal(before[name], p) for name, p in loop.model.named_parameters())
+
+
+def test_a_rerun_is_equal_to_the_last_bit(tmp_path: Path) -> None:
+    assert losses(make(tmp_path), 5) == losses(make(tmp_path), 5)
+
+
+def test_bfloat16_is_autocast_over_float32_weights(tmp_path: Path) -> None:
+    exact, rough = make(tmp_path), make(tmp_path, dtype="bfloat16")
+    a, b = losses(exact, 3), losses(rough, 3)
+    assert a == pytest.approx(b, rel=0.02)
+    assert a != b
+    assert {p.dtype for p in rough.model.parameters()} == {torch.float32}
+
+
+def test_float16_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="float16 is not supported"):
+        make(tmp_path, dtype="float16")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_cuda_scalars_arrive_later_and_equal_the_cpus(tmp_path: Path) -> None:
+    loop = make(tmp_path, device="cuda")
+    under_way = [loop.step(update, 1e-3) for update in range(5)]
+    arrived = [scalars.read() for scalars in under_way]
+    assert all(scalars.ready() for scalars in under_way)
+    assert all(step_ms > 0 for _, _, step_ms in arrived)
+    assert [loss for loss, _, _ in arrived] == pytest.approx(losses(make(tmp_path), 5, lr=1e-3), rel=1e-3)

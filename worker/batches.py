@@ -1,0 +1,121 @@
+"""Token files to batches: which windows a step sees is a pure function of (seed, step, micro-batch).
+
+Nothing here has a state that a resume would have to restore: update 1,200 reads the same tokens
+whether the process started at 0 or at 1,199, and halving the micro-batch while doubling the
+accumulation changes neither the windows of a step nor their order.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Tokens:
+    """One split: its shards read as one long sequence, memory-mapped, never held whole."""
+
+    def __init__(self, paths: Sequence[Path], dtype: str) -> None:
+        self.shards = [np.memmap(path, dtype=np.dtype(dtype).newbyteorder("<"), mode="r") for path in paths]
+        self.ends = np.cumsum([len(shard) for shard in self.shards])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def rows(self, starts: NDArray, length: int) -> NDArray[np.int64]:
+        """The `length` tokens from each start on: (len(starts), length) int64. A row may cross shards."""
+        rows = np.empty((len(starts), length), dtype=np.int64)
+        for row, start in zip(rows, starts, strict=True):
+            filled = 0
+            while filled < length:
+                position = int(start) + filled
+                shard = int(np.searchsorted(self.ends, position, side="right"))
+                offset = position - (int(self.ends[shard - 1]) if shard else 0)
+                piece = self.shards[shard][offset : offset + length - filled]
+                row[filled : filled + len(piece)] = piece
+                filled += len(piece)
+        return rows
+
+
+class Batches:
+    """The training batches of a run."""
+
+    def __init__(
+        self, tokens: Tokens, block_size: int, micro_batch: int, accumulation: int, sampler: str, seed: int
+    ) -> None:
+        assert len(tokens) > block_size, (
+            f"{len(tokens)} tokens are too few: one window and its target need {block_size + 1}"
+        )
+        assert sampler in ("shuffled", "random"), sampler
+        self.tokens = tokens
+        self.block_size = block_size
+        self.micro_batch = micro_batch
+        self.accumulation = accumulation
+        self.sampler = sampler
+        self.seed = seed
+        self.windows = count_windows(tokens, block_size)
+        self._orders: dict[int, NDArray] = {}
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.micro_batch * self.accumulation * self.block_size
+
+    def batch(self, update: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of micro-batch `micro` of the 0-based `update`: two (B, T) int64 tensors on the CPU."""
+        return window_pair(self.tokens, self.starts(update, micro), self.block_size)
+
+    def starts(self, update, micro):
+        first = (update * self.accumulation + micro) * self.micro_batch
+        drawn = np.arange(first, first + self.micro_batch, dtype=np.uint64)  # windows drawn since step 0
+        if self.sampler == "random":
+            # Offsets with replacement, as nanoGPT draws them: over e epochs' worth of tokens only
+            # 1 − exp(−e) of the text is seen. The modulo's bias is below N/2^64.
+            return _hash(_key(self.seed, "random"), drawn) % np.uint64(len(self.tokens) - self.block_size)
+        epoch, place = np.divmod(drawn.astype(np.int64), self.windows)
+        return (
+            np.array([self._order(e)[p] for e, p in zip(epoch, place, strict=True)], dtype=np.int64) * self.block_size
+        )
+
+    def _order(self, epoch):
+        """Every window once, in an order fixed by (seed, epoch)."""
+        epoch = int(epoch)
+        if epoch not in self._orders:
+            # Sorted by a hash, not permuted by a library's generator: numpy may change that stream between versions.
+            order = np.argsort(_hash(_key(self.seed, epoch), np.arange(self.windows, dtype=np.uint64)), kind="stable")
+            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}  # a batch may straddle two epochs
+            self._orders[epoch] = order.astype(np.uint32 if self.windows < 2**32 else np.uint64)
+        return self._orders[epoch]
+
+
+def count_windows(tokens: Tokens, block_size: int) -> int:
+    """Windows of T inputs that do not overlap; the last needs one more token as its target."""
+    return (len(tokens) - 1) // block_size
+
+
+def fixed_windows(tokens: Tokens, block_size: int, n: int) -> NDArray[np.int64]:
+    """Starts of n windows spread evenly over the split, the same at every evaluation; none overlap."""
+    windows = count_windows(tokens, block_size)
+    assert 0 < n <= windows, f"{n} windows were asked for, the split has {windows}"
+    return (np.arange(n, dtype=np.int64) * windows // n) * block_size
+
+
+def window_pair(tokens: Tokens, starts: NDArray, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = torch.from_numpy(tokens.rows(starts, block_size + 1))
+    return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+
+
+def _key(*parts):
+    text = "/".join(map(str, parts))
+    return np.frombuffer(hashlib.blake2b(text.encode(), digest_size=8).digest(), dtype="<u8")
+
+
+def _hash(key, counter):
+    """splitmix64 (Steele, Lea and Flood 2014) of key + counter·golden, elementwise; arithmetic modulo 2^64."""
+    z = key + counter * _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
