@@ -1,0 +1,244 @@
+"""The agent: claims jobs for free slots, starts their children, and leaves nothing behind when told to go.
+
+One slot per device for training; beside them one for preparing data and one for sending files, so that a
+checkpoint somebody asks for does not wait for a run of days. Never imports torch: it has to start at once
+and to outlive its children's out-of-memory deaths. `turn(now)` does what is due; `run` turns it until the end.
+"""
+
+import fcntl
+import json
+import logging
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, NamedTuple
+
+from app.contract.protocol import PROTOCOL, ClaimRequest, WorkerInfo
+from app.contract.states import JobKind
+from worker.assignment import COMMANDS, Assignment
+from worker.client import Backoff, Client, Refused, ServerAway, Unauthorized, WorkerError, WrongProtocol
+from worker.folders import left_behind, write_durably
+
+log = logging.getLogger(__name__)
+
+CLAIM_EVERY_S = 1.0
+TURN_EVERY_S = 0.1
+REFUSED_RETRY_S = 15.0
+LEAVE_WITHIN_S = 20.0
+DELIVER_WITHIN_S = 5.0
+"""Once the children have ended, an agent that was told to go tries this long to deliver what is left."""
+
+
+class Slot(NamedTuple):
+    """One device for one training process at a time."""
+
+    device: str  #: for the run's config.json: cpu, cuda:0 (the only one its process sees), mps
+    environment: Mapping[str, str]
+
+
+class HomeInUse(WorkerError):
+    """Another worker is using this home."""
+
+
+def slots_for(devices: Sequence[Mapping[str, object]], visible: str = "") -> list[Slot]:
+    """A slot per device. `visible` is the agent's own CUDA_VISIBLE_DEVICES: slots keep within it."""
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    slots = []
+    for index, device in enumerate(devices):
+        if device["kind"] == "cuda":
+            name = names[index] if index < len(names) else str(index)
+            slots.append(Slot("cuda:0", {"CUDA_VISIBLE_DEVICES": name}))
+        else:
+            slots.append(Slot(str(device["kind"]), {}))
+    return slots
+
+
+def instance_of(home: Path) -> str:
+    """This home's random name, made once: the server knows the same worker after a restart by it."""
+    path = home / "worker.json"
+    try:
+        return str(json.loads(path.read_bytes())["instance"])
+    except (FileNotFoundError, ValueError, KeyError):
+        instance = secrets.token_hex(16)
+        write_durably(path, json.dumps({"instance": instance}).encode())
+        return instance
+
+
+def lock(home: Path) -> IO[str]:
+    """Hold the home until the returned file is closed. Raises HomeInUse."""
+    home.mkdir(parents=True, exist_ok=True)
+    file = (home / "worker.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise HomeInUse(f"Another worker is using {home}; give this one its own with --home.") from None
+    return file
+
+
+class Agent:
+    """All methods belong to the main thread, which must be the one that starts children."""
+
+    def __init__(
+        self,
+        client: Client,
+        home: Path,
+        info: WorkerInfo,
+        slots: Sequence[Slot],
+        *,
+        data_roots: Sequence[Path] = (),
+        once: bool = False,
+        commands: Mapping[JobKind, Sequence[str]] = COMMANDS,
+    ) -> None:
+        self.assignments: list[Assignment] = []
+        self._client = client
+        self._home = home
+        self._info = info
+        self._slots = list(slots)
+        self._data_roots = data_roots
+        self._once = once
+        self._commands = commands
+        self._quit = threading.Event()  #: threads give up
+        self._slot_of: dict[int, Slot] = {}  #: id of an assignment → the slot it holds
+        self._claim_at = float("-inf")
+        self._key = secrets.token_hex(16)
+        self._backoff = Backoff(cap_s=5.0)
+        self._complained = ""
+        self._signals = 0
+        self._leave_by: float | None = None
+        self._exit: int | None = None
+        self._outdated = False
+        self._only: Assignment | None = None  #: with `once`: the job that was taken
+
+    def run(self) -> int:
+        """Work until told to go (SIGTERM or SIGINT; a second one: at once); returns the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self.recover()
+        while self._exit is None:
+            self.turn(time.monotonic())
+            if self._exit is None:
+                time.sleep(TURN_EVERY_S)
+        self.close()
+        return self._exit
+
+    def recover(self) -> None:
+        """Deliver and finish what an earlier agent in this home did not."""
+        for claim, log_start in left_behind(self._home):
+            log.info("%s: found unfinished; delivering what is left of it", claim.job)
+            assignment = Assignment(claim, self._home, self._client, quit=self._quit, log_start=log_start)
+            self.assignments.append(assignment)
+            assignment.recover()
+
+    def turn(self, now: float) -> None:
+        for assignment in list(self.assignments):
+            if assignment.phase == "ready":
+                assignment.start()
+            elif assignment.phase == "running":
+                assignment.reap(now)
+            if assignment.over:
+                self._gone(assignment)
+        if self._leave_by is None and self._signals:
+            self._leave(now)
+        if self._leave_by is not None:
+            self._leaving(now)
+        elif self._outdated:
+            self._exit = None if self.assignments else 1
+        elif self._exit is None and now >= self._claim_at and (kinds := self._free_kinds()):
+            self._claim(kinds, now)
+
+    def close(self) -> None:
+        """End what is still running; journals and claims stay for the next start."""
+        self._quit.set()
+        for assignment in self.assignments:
+            assignment.kill()
+
+    def _claim(self, kinds: list[JobKind], now: float) -> None:
+        self._claim_at = now + CLAIM_EVERY_S
+        request = ClaimRequest(worker=self._info, kinds=kinds, protocol=PROTOCOL, idempotency_key=self._key)
+        try:
+            claim = self._client.claim(request)
+        except WrongProtocol as error:
+            log.error("%s This worker takes no more jobs.", error)
+            self._outdated = True
+            return
+        except (ServerAway, Unauthorized, Refused) as error:
+            delay = self._backoff.next_s(error) if isinstance(error, ServerAway) else REFUSED_RETRY_S
+            self._claim_at = now + delay
+            if str(error) != self._complained:
+                log.warning("%s Trying again.", error)
+                self._complained = str(error)
+            return
+        if self._complained:
+            log.info("The server is back.")
+            self._complained = ""
+        self._backoff.reset()
+        if claim is None:
+            return
+        self._key = secrets.token_hex(16)  # kept until there is an answer: a lost one is asked for again
+        self._claim_at = now
+        free = [slot for slot in self._slots if slot not in self._slot_of.values()]
+        slot = free[0] if claim.kind == JobKind.train else Slot("cpu", {})
+        log.info(
+            "%s: claimed %s %s%s",
+            claim.job,
+            claim.kind,
+            claim.run or claim.dataset or "",
+            f" ({claim.name})" if claim.name else "",
+        )
+        try:
+            assignment = Assignment(
+                claim, self._home, self._client, quit=self._quit, data_roots=self._data_roots,
+                device=slot.device, environment=slot.environment, commands=self._commands,
+            )  # fmt: skip
+            assignment.begin()
+        except (WorkerError, OSError) as error:  # an id that is none, a full disk: the lease runs out by itself
+            log.error("%s: cannot be taken on: %s", claim.job, error)
+            self._claim_at = now + REFUSED_RETRY_S
+            return
+        if claim.kind == JobKind.train:
+            self._slot_of[id(assignment)] = slot
+        self.assignments.append(assignment)
+        self._only = assignment
+
+    def _free_kinds(self) -> list[JobKind]:
+        """What this worker can take on now."""
+        for assignment in self.assignments:
+            if assignment.phase == "delivering":  # its device is idle again, whatever the network does
+                self._slot_of.pop(id(assignment), None)
+        if self._once and self._only is not None:
+            return []
+        working = {assignment.claim.kind for assignment in self.assignments if assignment.phase != "delivering"}
+        kinds = [kind for kind in (JobKind.prepare, JobKind.send) if kind not in working]
+        return [JobKind.train, *kinds] if len(self._slot_of) < len(self._slots) else kinds
+
+    def _gone(self, assignment: Assignment) -> None:
+        assignment.tidy()
+        self.assignments.remove(assignment)
+        self._slot_of.pop(id(assignment), None)
+        self._claim_at = float("-inf")
+        if self._once and assignment is self._only and self._leave_by is None:
+            end = assignment.courier.ending
+            self._exit = 0 if end is not None and end.outcome != "failed" else 1
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _leave(self, now: float) -> None:
+        log.info("Stopping: %d jobs save and go back to the queue. Once more to stop at once.", len(self.assignments))
+        self._leave_by = now + LEAVE_WITHIN_S
+        for assignment in self.assignments:
+            assignment.leave(now)
+
+    def _leaving(self, now: float) -> None:
+        assert self._leave_by is not None
+        if all(assignment.phase == "delivering" for assignment in self.assignments):
+            self._leave_by = min(self._leave_by, now + DELIVER_WITHIN_S)
+        if not self.assignments or now >= self._leave_by or self._signals > 1:
+            if self.assignments:
+                log.warning("Leaving with %d jobs undelivered; the next start delivers them.", len(self.assignments))
+            self._exit = 0
