@@ -1,0 +1,86 @@
+"""Datasets: add, list, look at, prepare again, take off the list."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from app import datasets, shapes
+from app.api.body import Json, JsonResponse
+from app.api.deps import DatasetId, Db, Limit, Now, Offset
+from app.api.problems import problems
+from app.contract.dataset import DatasetSpec
+from app.db import Tx
+from app.errors import Conflict, Invalid, NotFound
+from app.shapes import DatasetJson
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+
+class DatasetList(TypedDict):
+    datasets: list[DatasetJson]
+    total: int
+    offset: int
+    limit: int
+
+
+@router.get("", response_model=DatasetList, summary="List datasets")
+def find(db: Db, offset: Offset = 0, limit: Limit = 100) -> Response:
+    """With their state and progress, without their manifests."""
+    with db.read() as tx:
+        rows = datasets.list_all(tx)
+        shown: DatasetList = {
+            "datasets": [shapes.dataset(row, manifest=False) for row in rows[offset : offset + limit]],
+            "total": len(rows),
+            "offset": offset,
+            "limit": limit,
+        }
+    return JsonResponse(shown)
+
+
+@router.post(
+    "", status_code=201, response_model=DatasetJson, summary="Add a dataset", responses=problems(Invalid, Conflict),
+    openapi_extra={"x-body": {"name": "my texts", "kind": "text", "files": [{"name": "a.txt", "path": "/data/a.txt"}],
+                              "tokenizer": {"kind": "bpe", "vocab_size": 4096}}},
+)  # fmt: skip
+def create(spec: Annotated[DatasetSpec, Json(DatasetSpec)], db: Db, now: Now) -> Response:
+    """A worker prepares it: splits documents into train and val by a hash of their text, makes tokens, counts.
+    Files are uploads (`PUT /artifacts/{sha256}?kind=upload` first) or paths under one of the worker's data roots.
+    """
+    shown = db.write(lambda tx: shapes.dataset(datasets.create(tx, spec, now=now)))
+    return JsonResponse(shown, 201, headers={"Location": f"/api/v1/datasets/{shown['id']}"})
+
+
+@router.get("/{dataset_id}", response_model=DatasetJson, summary="Look at a dataset", responses=problems(NotFound))
+def look(dataset_id: DatasetId, db: Db) -> Response:
+    """With the manifest once it is ready: counts, hashes, tokenizer, statistics."""
+    with db.read() as tx:
+        return JsonResponse(shapes.dataset(datasets.get(tx, dataset_id)))
+
+
+@router.post(
+    "/{dataset_id}/retry", response_model=DatasetJson, summary="Prepare again", responses=problems(NotFound, Conflict)
+)
+def retry(dataset_id: DatasetId, db: Db, now: Now) -> Response:
+    """After a failure."""
+
+    def again(tx: Tx) -> DatasetJson:
+        dataset = datasets.get(tx, dataset_id)
+        datasets.retry(tx, dataset, now=now)
+        return shapes.dataset(dataset)
+
+    return JsonResponse(db.write(again))
+
+
+@router.delete(
+    "/{dataset_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Take off the list",
+    responses=problems(NotFound, Conflict),
+)
+def delete(dataset_id: DatasetId, db: Db, now: Now) -> Response:
+    """Runs that read it keep its manifest; runs that still need it must be stopped first."""
+    db.write(lambda tx: datasets.delete(tx, datasets.get(tx, dataset_id), now=now))
+    return Response(status_code=204)

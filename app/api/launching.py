@@ -1,0 +1,114 @@
+"""What comes before a launch: presets, the configuration's schema, the pre-flight numbers, nanoGPT's configs."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from app import datasets, launches, nanogpt, preflight, shapes
+from app.api.body import Json, JsonResponse
+from app.api.deps import Db
+from app.api.problems import problems
+from app.contract import ids
+from app.contract.config import RunConfig
+from app.contract.dataset import Manifest
+from app.contract.presets import PRESETS
+from app.db import Tx
+from app.errors import Invalid, NotFound
+from app.launches import Launch
+from app.tables import Dataset, Worker
+
+router = APIRouter(tags=["launching"])
+
+
+class PresetJson(TypedDict):
+    key: str
+    title: str
+    summary: str
+    origin: str
+    config: dict[str, Any]
+
+
+class PresetList(TypedDict):
+    presets: list[PresetJson]
+
+
+class Pasted(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    text: str = Field(min_length=1, max_length=nanogpt.MOST_CHARACTERS, description="A config file or a command line.")
+
+
+class Remark(TypedDict):
+    key: str
+    what: str
+
+
+class Read(TypedDict):
+    config: dict[str, Any]
+    report: list[Remark]
+
+
+@router.get("/presets", response_model=PresetList, summary="List presets")
+def presets() -> Response:
+    """Starting points with their whole configuration and where the numbers come from."""
+    shown = [{**one._asdict(), "config": one.config.model_dump(mode="json")} for one in PRESETS.values()]
+    return JsonResponse({"presets": shown})
+
+
+@router.get("/schema", response_model=dict[str, Any], summary="The configuration's JSON schema")
+def schema() -> Response:
+    """Every field of a run's configuration with title, unit, usual range, bounds, help and default."""
+    return JsonResponse(RunConfig.model_json_schema())
+
+
+@router.post(
+    "/preflight", response_model=dict[str, Any], summary="Numbers before the launch", responses=problems(Invalid),
+    openapi_extra={"x-body": {"preset": "tiny", "config": {"optim": {"weight_decay": 0.3}}}},
+)  # fmt: skip
+def check(launch: Annotated[Launch, Json(Launch)], db: Db) -> Response:
+    """The body of a launch; nothing is stored. Parameters, tokens, epochs, effective decay and its timescale,
+    checkpoint size, time at the last measured speed, and warnings such as "this λ cannot matter in this run".
+    """
+    config = launches.resolve_config(launch)
+    with db.read() as tx:
+        dataset = _dataset(tx, config.data.dataset)
+        manifest = Manifest.model_validate(dataset.manifest) if dataset is not None and dataset.manifest else None
+        speeds = _speeds(tx, launch.worker)
+    numbers = preflight.preflight(config, manifest, speeds)
+    shown = asdict(numbers) | {"warnings": [warning._asdict() for warning in numbers.warnings]}
+    shown["decay_verdict"] = getattr(numbers.decay_verdict, "value", numbers.decay_verdict)
+    shown = {name: shapes.countable(value) if type(value) is int else value for name, value in shown.items()}
+    return JsonResponse({**shown, "config": config.model_dump(mode="json")})
+
+
+def _dataset(tx: Tx, text: str) -> Dataset | None:
+    """The dataset if it is known; a launch would refuse an unknown one, numbers can do without."""
+    try:
+        return datasets.get(tx, datasets.BUILTIN if text == "builtin" else text)
+    except NotFound:
+        return None
+
+
+def _speeds(tx: Tx, worker: str | None) -> dict[str, float]:
+    """The best speed for each shape, of the worker asked for or of any."""
+    best: dict[str, float] = {}
+    for row in tx.session.scalars(select(Worker)):
+        if worker is None or worker == ids.show("worker", row.id):
+            best |= {shape: max(speed, best.get(shape, 0.0)) for shape, speed in row.speeds.items()}
+    return best
+
+
+@router.post(
+    "/nanogpt", response_model=Read, summary="Read a nanoGPT config", responses=problems(Invalid),
+    openapi_extra={"x-body": {"text": "n_layer = 6\nlearning_rate = 1e-3\nmax_iters = 5000"}},
+)  # fmt: skip
+def read(pasted: Annotated[Pasted, Json(Pasted)]) -> Response:
+    """A config file or command line of nanoGPT becomes a part of our configuration, with a report of what became of
+    each setting. It is parsed, never executed.
+    """
+    config, report = nanogpt.parse(pasted.text)
+    return JsonResponse({"config": config, "report": [{"key": key, "what": what} for key, what in report]})

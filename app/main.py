@@ -1,0 +1,160 @@
+"""Puts the web application together: the gate, the API, the stream, the pages, and one handler for all errors."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import feed, lifecycle, messages, pages, stream
+from app.api import (
+    artifacts,
+    checkpoints,
+    datasets,
+    health,
+    jobs,
+    launching,
+    metrics,
+    reference,
+    runs,
+    tokens,
+    workers,
+)
+from app.db import Database, Tx
+from app.errors import (
+    BadRequest,
+    FieldError,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    PlateauError,
+    from_request,
+)
+from app.live import Hub
+from app.pages import rendering
+from app.security import sessions, signin
+from app.security.gate import Gate, is_api
+from app.security.limits import FailureLimiter
+from app.security.origins import allowed_hosts
+from app.security.sessions import Sessions
+from app.security.tokens import Keyring, purge_codes
+from app.settings import Settings
+from app.sweeper import Sweeper
+
+API = "/api/v1"
+NOUNS = (runs, metrics, launching, datasets, workers, checkpoints, jobs, artifacts, tokens)
+
+
+def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] = time.time) -> FastAPI:
+    """Everything it uses is handed in; the caller closes the database after the app's lifespan has ended."""
+    hub = Hub(db, messages.compose)
+    started_at = clock()
+
+    def sweep(now: float) -> None:
+        db.write(lambda tx: lifecycle.sweep(tx, now=now, started_at=started_at, settings=settings))
+
+    def tidy(now: float) -> None:
+        def forget(tx: Tx) -> None:
+            feed.prune(tx)
+            sessions.purge(tx, now=now)
+            purge_codes(tx, now=now)
+
+        db.write(forget)
+
+    sweeper = Sweeper(clock, sweep=sweep, tidy=tidy)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await hub.start()
+        sweeper.start()
+        yield
+        await hub.stop()
+        await asyncio.to_thread(sweeper.stop)
+
+    app = FastAPI(title="Plateau", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.settings, app.state.db, app.state.clock = settings, db, clock
+    app.state.hub, app.state.sweeper = hub, sweeper
+    app.state.keyring, app.state.sessions = Keyring(db, clock), Sessions(db, clock)
+    app.state.failures = FailureLimiter(clock)
+
+    for noun in NOUNS:
+        app.include_router(noun.router, prefix=API)
+    app.include_router(stream.router)
+    for part in (health, reference, signin, pages):
+        app.include_router(part.router)
+    pages.setup(app)
+    app.add_api_route("/docs", docs, include_in_schema=False)
+    reference.describe(app)
+
+    app.add_exception_handler(PlateauError, _plateau_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _request_error)
+    app.add_exception_handler(OverflowError, _overflow)
+    app.add_middleware(
+        Gate,
+        hosts=allowed_hosts(settings),
+        keyring=app.state.keyring,
+        sessions=app.state.sessions,
+        answer=answer_error,
+    )
+    return app
+
+
+def docs(request: Request) -> Response:
+    """The API's reference page, rendered from the OpenAPI document."""
+    origin = f"{request.url.scheme}://{request.url.netloc}"
+    groups = reference.outline(request.app.openapi(), origin)
+    return rendering.page(
+        request, "api.html", groups=groups, about=reference.prose(reference.ABOUT), schema_url=reference.URL
+    )
+
+
+async def answer_error(request: Request, error: PlateauError) -> Response:
+    """problem+json under /api, a page elsewhere."""
+    if not is_api(request.url.path):
+        response = pages.render_error(request, error)
+        response.status_code = error.status
+        response.headers.update(error.headers)
+        return response
+    problem = error.problem(request.state.request_id)
+    return Response(
+        orjson.dumps(problem), error.status, headers=error.headers, media_type="application/problem+json"
+    )  # fmt: skip
+
+
+async def _plateau_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PlateauError)
+    return await answer_error(request, error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the framework raises by itself: no such route, another method."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    match error.status_code:
+        case 404:
+            return await answer_error(request, NotFound(f"Nothing is at {request.url.path[:200]}.", headers=headers))
+        case 405:
+            allowed = headers.get("Allow") or headers.get("allow") or "another method"
+            return await answer_error(request, MethodNotAllowed(f"It takes {allowed}.", headers=headers))
+        case 403:
+            return await answer_error(request, Forbidden(str(error.detail), headers=headers))
+        case _:
+            return await answer_error(request, BadRequest(str(error.detail), headers=headers))
+
+
+async def _request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return await answer_error(request, from_request(error.errors()))
+
+
+async def _overflow(request: Request, _error: Exception) -> Response:
+    """A whole number past SQLite's 64 bits, in a field that has no bound of its own."""
+    return await answer_error(request, Invalid([FieldError("", "has a number beyond what can be stored (2^63)")]))
