@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app import checkpoints, datasets, events, feed, jobs, runs, series, workers
+from app import checkpoints, datasets, evaluations, events, feed, jobs, runs, series, workers
 from app.contract import protocol
 from app.contract.metrics import KEY
 from app.contract.protocol import Ack, Event, LogLine
@@ -186,6 +186,7 @@ def _best(tx: Tx, run_id: int) -> None:
 def restart(tx: Tx, run_id: int, after_step: int, *, attempt: int | None = None) -> int:
     """Training goes on from `after_step`: what older attempts wrote after it is taken back. Returns points dropped."""
     dropped = series.truncate(tx.raw, run_id, after_step)
+    evaluations.truncate(tx.raw, run_id, after_step)
     tx.raw.execute("UPDATE runs SET step = ? WHERE id = ?", (max(0, after_step), run_id))
     _best(tx, run_id)
     if attempt is not None:
@@ -207,6 +208,9 @@ def _event(tx: Tx, held: jobs.Held, run_id: int, event: Event, pointer: str, now
         case "checkpoint":
             checkpoints.saved(tx, run_id, held.claimed_by, data, now=now, pointer=pointer)
             data.pop("manifest", None)  # it stays with the checkpoint
+        case "evaluation":  # kept by itself: a row per window is no news for the list of events
+            evaluations.keep(tx.raw, run_id, event.step, data.get("losses"), pointer)
+            return
         case "checkpoint_deleted":
             checkpoints.deleted(tx, run_id, data.get("attempt"), data.get("step"), now=now)
     events.record(tx, run_id, event.kind, event.text, at=now, attempt=held.attempt, step=event.step, data=data)

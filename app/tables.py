@@ -198,6 +198,15 @@ class Chunk(Base):
     values: Mapped[bytes] = mapped_column(LargeBinary)  #: little-endian float64
 
 
+class Evaluation(Base):
+    """The loss of each fixed validation window at one evaluation: what a paired comparison of two runs needs."""
+
+    __tablename__ = "evaluations"
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    losses: Mapped[bytes] = mapped_column(LargeBinary)  #: little-endian float32, nats per token, in window order
+
+
 class LogRow(Base):
     """One line a worker's process printed."""
 

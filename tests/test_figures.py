@@ -1,4 +1,4 @@
-"""Charts keep every extreme at any length; comparisons say what differs and what the numbers do not show."""
+"""Charts keep every extreme at any length, at a cost that depends on their pixels."""
 
 import json
 import time
@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from app import figures, runs, series
+from app import figures, series
 from app.errors import Invalid
 from tests.domain import World
 
@@ -37,13 +37,6 @@ def trained(
     if outcome:
         world.finish(claim, 1, outcome)
     return run
-
-
-def compare(world: World, *names: str, baseline: int | None = None) -> dict:
-    with world.db.read() as tx:
-        found = figures.compare(tx, [runs.get(tx, name) for name in names], baseline)
-    json.dumps(found, allow_nan=False)
-    return found
 
 
 def test_two_series_of_a_million_points_are_drawn_quickly_and_lose_no_spike(world):
@@ -112,95 +105,3 @@ def test_a_sparkline_is_short_and_finite(world):
     assert 20 <= len(lines[1]) <= 50
     assert lines[1][0] == 5
     assert lines[99] == []
-
-
-def test_rows_carry_differences_from_the_baseline_with_combined_errors(world):
-    a = trained(world, 3.00, se=0.03, config={"optim": {"weight_decay": 0.0}})
-    b = trained(world, 3.10, se=0.04, config={"optim": {"weight_decay": 3.0}})
-    first, second = compare(world, a, b)["rows"]
-    assert (first["final_val"], first["final_step"], first["difference"]) == (3.0, 1000, None)
-    assert second["difference"] == pytest.approx(0.1)
-    assert second["difference_se"] == pytest.approx(0.05)
-    assert second["tokens"] == 1000 * TOKENS
-    assert compare(world, a, b, baseline=2)["rows"][0]["difference"] == pytest.approx(-0.1)
-
-
-def test_only_what_differs_is_listed(world):
-    a = trained(world, 3.0)
-    b = trained(world, 3.0, config={"schedule": {"lr": 5e-4}})
-    assert compare(world, a, b)["differences"] == [{"field": "schedule.lr", "values": {a: 1e-3, b: 5e-4}}]
-    assert compare(world, a, b)["meaning"] is None
-
-
-def test_each_thing_that_makes_curves_incomparable_is_warned_of(world):
-    a = trained(world, 3.0)
-    b = trained(
-        world,
-        3.0,
-        config={"batch": {"micro_batch": 8}, "schedule": {"steps": 2000}, "system": {"seed": 1, "dtype": "bfloat16"}},
-    )
-    warnings = " ".join(compare(world, a, b)["warnings"])
-    for part in (
-        "Tokens per step differ (1,024, 2,048)",
-        "lengths (1,000, 2,000 steps)",
-        "bfloat16",
-        "seeds differ (1, 1,337)",
-    ):
-        assert part in warnings
-    assert "different data" not in warnings
-    world.ready(train=5_000_000, tokenizer={"kind": "bpe", "vocab_size": 9, "eot": 0, "sha256": "cd" * 32})
-    c = trained(world, 3.0)
-    assert "different data" in compare(world, a, c)["warnings"][0]
-    assert compare(world, a, a)["warnings"] == []
-
-
-@pytest.mark.parametrize(
-    ("weight_decay", "loss", "rms", "says"),
-    [
-        (3.0, 3.1, 0.01, "0.1000 ± 0.0141 above λ = 0: in so short a run on fresh data decay (Λ = Σ lr·λ = 1.6"),
-        (
-            3.0,
-            3.9,
-            0.01,
-            "in so short a run on fresh data decay (Λ = Σ lr·λ = 1.6, 19% of the initial weights are left) costs loss.",
-        ),
-        (3.0, 2.9, 0.01, "below λ = 0: decay"),
-        (
-            3.0,
-            3.01,
-            0.01,
-            "so the two cannot be told apart: Λ = Σ lr·λ = 1.6, 19% of the initial weights are left, but no effect",
-        ),
-        (0.1, 3.01, 0.02, "practically inert in so short a run, 95% of the initial"),
-        (100.0, 3.9, 0.001, "forgotten many times over"),
-    ],
-)
-def test_runs_that_differ_in_decay_alone_get_a_sentence_with_its_numbers(world, weight_decay, loss, rms, says):
-    a = trained(world, 3.0, config={"optim": {"weight_decay": 0.0}})
-    b = trained(world, loss, rms=rms, config={"optim": {"weight_decay": weight_decay}})
-    meaning = compare(world, b, a)["meaning"]
-    assert says in meaning
-    assert meaning.startswith("At step 1,000 λ = ")
-    assert "mlp.fc has an RMS of" in meaning
-    assert meaning.endswith("with one seed for each λ, how much another seed would change is not known.")
-
-
-def test_on_data_read_many_times_it_is_not_called_fresh(world):
-    world.ready(train=200_000)
-    a = trained(world, 3.0, config={"optim": {"weight_decay": 0.0}})
-    b = trained(world, 3.1, config={"optim": {"weight_decay": 3.0}})
-    assert "in this run decay (" in compare(world, a, b)["meaning"]
-
-
-def test_before_the_first_common_evaluation_nothing_is_claimed(world):
-    a = world.launch(config={"optim": {"weight_decay": 0.0}})
-    b = world.launch(config={"optim": {"weight_decay": 1.0}})
-    found = compare(world, a, b)
-    assert "have not both been evaluated" in found["meaning"]
-    assert found["rows"][1]["final_val"] is None
-
-
-def test_runs_under_way_are_said_to_be_under_way(world):
-    a = trained(world, 3.0, config={"optim": {"weight_decay": 0.0}})
-    b = trained(world, 3.1, outcome=None, config={"optim": {"weight_decay": 1.0}})
-    assert "not the last word" in compare(world, a, b)["meaning"]

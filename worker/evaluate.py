@@ -20,7 +20,7 @@ from worker.batches import Tokens, window_pair
 class Evaluation(NamedTuple):
     loss: float  #: nats per token, mean over windows
     se: float  #: standard error of that mean: sd / √n
-    windows: int
+    losses: NDArray  #: (windows,) each window's own mean, in the order of its start
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def evaluate(
 def summarise(losses: NDArray) -> Evaluation:
     """Mean and standard error of per-window losses; one window has no standard error."""
     se = float(losses.std(ddof=1) / math.sqrt(len(losses))) if len(losses) > 1 else math.nan
-    return Evaluation(float(losses.mean()), se, len(losses))
+    return Evaluation(float(losses.mean()), se, losses)
 
 
 def perplexity(loss: float) -> float:

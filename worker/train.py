@@ -40,6 +40,8 @@ EXIT_NON_FINITE = 3
 EXIT_OUT_OF_MEMORY = 4
 EXITS = {"finished": 0, "stopped": 0, "paused": 0, "requeue": EXIT_REQUEUE}
 LOOK_FOR_ROOM_S = 0.2
+REPORTED_WINDOWS = 20_000
+"""Up to so many windows each one's validation loss is reported, for comparisons in pairs."""
 
 
 class Job(BaseModel):
@@ -204,6 +206,9 @@ class Training:
         for key, (tokens, starts) in self.corpus.eval_windows.items():
             result = evaluate(self.loop.run, tokens, starts, T, batch_size, self.loop.device, self.loop.autocast)
             values |= {key: result.loss, f"{key}_se": result.se}
+            if key == "val/loss" and len(result.losses) <= REPORTED_WINDOWS and math.isfinite(result.loss):
+                losses = [round(loss, 5) for loss in result.losses.tolist()]
+                self.journal.event("evaluation", self.step, losses=losses)
         self.val_loss = val = values["val/loss"]
         values["val/perplexity"] = perplexity(val)
         values["val/bpb"] = bits_per_byte(val, self.corpus.manifest.bytes_per_token)

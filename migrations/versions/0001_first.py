@@ -155,6 +155,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "number", name="uq_attempts_run_id"),
     )
     op.create_table(
+        "evaluations",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("losses", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_evaluations_run_id_runs"),
+        sa.PrimaryKeyConstraint("run_id", "step", name="pk_evaluations"),
+    )
+    op.create_table(
         "checkpoints",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=False),
