@@ -7,9 +7,9 @@ from app.runs import Launch
 from app.tables import Setting
 
 TAG = "demo"
-STEPS = 350
+STEPS = 300
 DECAYS = (0.0, 3.0)
-"""λ of the two runs; with these learning rates the second has Λ = Σ lr·λ of about 1.1, well above "inert"."""
+"""λ of the two runs; with these learning rates the second has Λ = Σ lr·λ of about 1.0, well above "inert"."""
 SCHEDULE = {"steps": STEPS, "lr": 2e-3, "min_lr": 2e-4, "warmup_steps": 20, "decay_steps": None}
 
 

@@ -111,6 +111,13 @@ def test_killed_at_any_moment_while_saving_leaves_the_checkpoint_before_or_the_w
     assert write(tmp_path, 1, 20).path == checkpoint.newest_verified(tmp_path), "leftovers are in nobody's way"
 
 
+def test_a_fallback_never_goes_past_the_step_that_was_asked_for(tmp_path):
+    good = write(tmp_path, 1, 10).path
+    write(tmp_path, 1, 30)
+    assert checkpoint.newest_verified(tmp_path, at_most=20) == good
+    assert checkpoint.newest_verified(tmp_path, at_most=9) is None
+
+
 def test_a_later_attempt_comes_before_an_earlier_ones_further_steps(tmp_path: Path) -> None:
     write(tmp_path, 1, 700)
     later = write(tmp_path, 2, 600)

@@ -141,12 +141,14 @@ def found(run_dir: Path) -> list[Found]:
     return sorted(checkpoints, key=lambda c: (c.attempt, c.step))
 
 
-def newest_verified(run_dir: Path) -> Path | None:
+def newest_verified(run_dir: Path, at_most: int | None = None) -> Path | None:
     """The newest checkpoint whose bytes verify, falling back over damaged ones; None when there is none.
+
+    `at_most` leaves later steps out: the server may lack the points before a checkpoint it has not heard of.
 
     A later attempt's come before an earlier attempt's further ones: those belong to a past that was given up.
     """
-    candidates = [checkpoint.path for checkpoint in found(run_dir)]
+    candidates = [each.path for each in found(run_dir) if at_most is None or each.step <= at_most]
     for path in reversed(candidates):
         try:
             verify(path)

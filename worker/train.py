@@ -134,7 +134,7 @@ class Training:
         try:
             checkpoint.verify(asked)
         except checkpoint.Damaged as error:
-            older = checkpoint.newest_verified(self.run_dir)
+            older = checkpoint.newest_verified(self.run_dir, at_most=int(asked.name.removeprefix("step-")))
             instead = f"going on from {older.name}" if older else "starting afresh"
             self.journal.event("alarm", text=f"The checkpoint {asked.name} is damaged; {instead}. {error}"[:2000])
             return older

@@ -28,7 +28,7 @@ Token = Annotated[str | None, typer.Option("--token", help="Else $PLATEAU_TOKEN,
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 RunId = Annotated[str, typer.Argument(help="A run's id, r-0001.")]
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Where Plateau keeps its data; else $PLATEAU_HOME.")]
-PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="The server's port.")]
+PortOption = Annotated[int, typer.Option("--port", envvar="PLATEAU_PORT", min=1, max=65535, help="The server's port.")]
 DataRoots = Annotated[
     list[Path] | None, typer.Option("--data-root", help="A folder datasets may be read from; repeatable.")
 ]
@@ -53,7 +53,7 @@ def up(
 @app.command()
 def server(
     port: PortOption = 8000,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", envvar="PLATEAU_HOST", help="Address to listen on.")] = "127.0.0.1",
     home: HomeOption = None,
     demo: Annotated[bool, typer.Option("--demo", help="Start the demo in an empty database.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="A host name to answer to.")] = None,
