@@ -150,7 +150,11 @@ def paired_runs(world: World, **second) -> dict:
     harder = hard + noise.normal(0.02, 0.01, 64)
     a = trained(world, float(hard.mean()), se=1 / 8, windows=hard.tolist(), config={"optim": {"weight_decay": 0.0}})
     b = trained(
-        world, float(harder.mean()), se=1 / 8, windows=harder.tolist(), config={"optim": {"weight_decay": 3.0}, **second}
+        world,
+        float(harder.mean()),
+        se=1 / 8,
+        windows=harder.tolist(),
+        config={"optim": {"weight_decay": 3.0}, **second},
     )
     return compare(world, a, b)
 
