@@ -20,16 +20,19 @@ FIND_PYTHON = for name in $(PYTHON) python3 python3.13 python3.12 python3.11; do
 
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help run test lint bench clean
+.PHONY: help run test test-golden lint bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/.run ## install what is missing, start the server and a worker on this machine
 	@$(BIN)/plateau up
 
 test: $(VENV)/.dev lint ## lint, then every test (under 15 minutes on two cores)
 	$(BIN)/python -m pytest
+
+test-golden: $(VENV)/.dev ## nanoGPT's Shakespeare run again, evaluation by evaluation (minutes; needs PLATEAU_TEST_DATA)
+	$(BIN)/python -m pytest -m golden tests/test_golden_*.py
 
 lint: $(VENV)/.dev ## ruff, mypy, hadolint and the compose schema
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def _row(tx: Tx, run: Run, reference: Run | None, curves: dict[int, Curve]) -> d
         "name": run.name,
         "state": run.state,
         "weight_decay": config.optim.weight_decay,
-        "total_decay": decay.total_decay(config.schedule, config.optim.weight_decay),
+        "total_decay": decay.total_decay(config.schedule, config.optim),
         "lr": config.schedule.lr,
         "step": run.step,
         "tokens": run.step * config.tokens_per_step,
@@ -189,7 +189,7 @@ def _decay_until(run: Run, step: int) -> float:
     config = RunConfig.model_validate(run.config)
     schedule = config.schedule
     so_far = {"steps": min(step, schedule.steps), "decay_steps": schedule.decay_steps or schedule.steps}
-    return decay.total_decay(schedule.model_copy(update=so_far), config.optim.weight_decay)
+    return decay.total_decay(schedule.model_copy(update=so_far), config.optim)
 
 
 def _is_fresh(tx: Tx, run: Run, step: int) -> bool:

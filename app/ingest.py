@@ -5,6 +5,7 @@ the same batch delivered again changes nothing. `points` is the hot path: it sta
 """
 
 import json
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app import checkpoints, datasets, evaluations, events, feed, jobs, runs, series, workers
+from app import checkpoints, datasets, drift, evaluations, events, feed, jobs, runs, series, workers
 from app.contract import protocol
 from app.contract.metrics import KEY
 from app.contract.protocol import Ack, Event, LogLine
@@ -142,7 +143,7 @@ def _run(tx: Tx, held: jobs.Held, run_id: int, batch: ParsedBatch, now: float) -
     for index, event in enumerate(batch.events):
         _event(tx, held, run_id, event, f"/events/{index}/data", now)
     if batch.columns:
-        _points(tx, run_id, batch.columns, now)
+        _points(tx, held, run_id, batch.columns, now)
     if batch.log:
         events.log(tx, batch.log, attempt=held.attempt, run_id=run_id)
     if batch.telemetry:
@@ -151,7 +152,7 @@ def _run(tx: Tx, held: jobs.Held, run_id: int, batch: ParsedBatch, now: float) -
         tx.raw.execute("UPDATE runs SET telemetry = ? WHERE id = ?", (json.dumps(old | batch.telemetry), run_id))
 
 
-def _points(tx: Tx, run_id: int, columns: dict[str, Column], now: float) -> None:
+def _points(tx: Tx, held: jobs.Held, run_id: int, columns: dict[str, Column], now: float) -> None:
     raw = tx.raw
     known = {row[0] for row in raw.execute("SELECT key FROM series WHERE run_id = ?", (run_id,))}
     if len(known | columns.keys()) > MOST_SERIES:
@@ -166,6 +167,9 @@ def _points(tx: Tx, run_id: int, columns: dict[str, Column], now: float) -> None
             raw.execute("UPDATE runs SET tok_per_s = ? WHERE id = ?", (float(np.median(speeds)), run_id))
     if "val/loss" in columns:
         _best(tx, run_id)
+    if drift.KEY in columns and (found := drift.compare(raw, run_id, *columns[drift.KEY])) is not None:
+        data = found._asdict() | {"largest": None if math.isinf(found.largest) else found.largest}
+        events.record(tx, run_id, "drift", found.text, at=now, attempt=held.attempt, step=last, data=data)
     feed.post(tx, "run", run_id, "points", min(int(steps.min()) for steps, _ in columns.values()))
 
 
@@ -185,6 +189,7 @@ def _best(tx: Tx, run_id: int) -> None:
 
 def restart(tx: Tx, run_id: int, after_step: int, *, attempt: int | None = None) -> int:
     """Training goes on from `after_step`: what older attempts wrote after it is taken back. Returns points dropped."""
+    drift.remember(tx.raw, run_id, after_step)
     dropped = series.truncate(tx.raw, run_id, after_step)
     evaluations.truncate(tx.raw, run_id, after_step)
     tx.raw.execute("UPDATE runs SET step = ? WHERE id = ?", (max(0, after_step), run_id))

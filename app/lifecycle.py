@@ -14,7 +14,7 @@ from app.tables import Dataset, Job, Run, Worker
 
 S = RunState
 HINTS = {
-    FailReason.oom: "Try a smaller micro-batch with more accumulation: the step stays the same.",
+    FailReason.oom: "Try a smaller micro-batch with more accumulation (the step stays the same), or recompute activations.",
     FailReason.non_finite: "A lower learning rate or a longer warm-up usually helps.",
 }
 

@@ -1,13 +1,14 @@
 """What a run will cost and whether its λ can matter, before it starts. Pure: a config in, numbers and sentences out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from app import decay
+from app import decay, memory
 from app.contract.config import ModelConfig, RunConfig
 from app.contract.dataset import Manifest
+from app.memory import Fit, Memory
 
 TOKENS_PER_PARAMETER = 20.0
 """About compute-optimal for one pass over the data (Hoffmann et al. 2022)."""
@@ -52,6 +53,10 @@ class Preflight:
     flops: float  #: of the whole training, without evaluations
     checkpoint_bytes: int  #: weights and both moments, float32
     checkpoints_bytes: int  #: the most that are kept at once
+    memory: Memory  #: bytes by part at the peak of a step
+    memory_bytes: int
+    memory_device: str  #: the kind of device that `memory` is for
+    memory_fits: tuple[Fit, ...]  #: on each device that may take the run; empty where none is known
     tok_per_s: float | None
     seconds: float | None
     warnings: tuple[Caution, ...]
@@ -63,23 +68,24 @@ def padded_vocab(vocab_size: int, pad: bool) -> int:
 
 
 def count_parameters(model: ModelConfig, vocab_size: int, decay_embeddings: bool = True) -> Parameters:
-    """Parameters of worker/model.py's GPT: tied embeddings counted once; `vocab_size` already padded."""
+    """Parameters of worker/model.py's GPT: a tied head counted once; `vocab_size` already padded."""
     width, layers = model.n_embd, model.n_layer
-    matrices = layers * 12 * width * width  # qkv 3, proj 1, fc 4, proj 4
+    matrices = _block_matrices(model)  # of each layer: qkv 3, proj 1, fc 4, proj 4
     norms = (2 * layers + 1) * width
     if model.bias:
         norms += layers * (3 + 1 + 4 + 1) * width + (2 * layers + 1) * width
-    embeddings = (vocab_size + model.block_size) * width
+    embeddings = (vocab_size + (model.block_size if model.positions == "learned" else 0)) * width
+    head = 0 if model.tied_head else vocab_size * width  # a matrix, so it decays whatever embeddings do
     return Parameters(
-        total=matrices + norms + embeddings,
+        total=matrices + norms + embeddings + head,
         without_embeddings=matrices + norms,
-        decayed=matrices + (embeddings if decay_embeddings else 0),
+        decayed=matrices + head + (embeddings if decay_embeddings else 0),
     )
 
 
 def flops_per_token(model: ModelConfig, vocab_size: int) -> float:
-    """6N + 12·L·d·T, N without the position table (PaLM's appendix B; nanoGPT's estimate_mfu)."""
-    parameters = count_parameters(model, vocab_size).total - model.block_size * model.n_embd
+    """6N + 12·L·d·T, N without the tables that are only looked up (PaLM's appendix B; nanoGPT's estimate_mfu)."""
+    parameters = count_parameters(model, vocab_size).without_embeddings + vocab_size * model.n_embd
     return 6.0 * parameters + 12.0 * model.n_layer * model.n_embd * model.block_size
 
 
@@ -98,17 +104,36 @@ def measured_speed(config: RunConfig, speeds: Mapping[str, float] | None) -> flo
     return max((speed for shape, speed in (speeds or {}).items() if shape.startswith(start)), default=None)
 
 
-def preflight(config: RunConfig, manifest: Manifest | None, speeds: Mapping[str, float] | None) -> Preflight:
-    schedule, weight_decay = config.schedule, config.optim.weight_decay
+def preflight(
+    config: RunConfig,
+    manifest: Manifest | None,
+    speeds: Mapping[str, float] | None,
+    devices: Sequence[Mapping[str, Any]] = (),
+) -> Preflight:
+    """`devices`: the entries (kind, name, memory_gib, free_gib) of the workers that may take the run."""
+    schedule, optim = config.schedule, config.optim
+    weight_decay = decay.coupled(schedule, optim)
     raw_vocab = manifest.tokenizer.vocab_size if manifest else GPT2_VOCAB
     vocab_size = padded_vocab(raw_vocab, config.model.pad_vocab)
     parameters = count_parameters(config.model, vocab_size, config.optim.decay_embeddings)
     tokens = config.total_tokens
     train_tokens = manifest.train.tokens if manifest else None
-    total = decay.total_decay(schedule, weight_decay)
+    total = decay.total_decay(schedule, optim)
     timescale = decay.timescale_steps(schedule.lr, weight_decay)
     speed = measured_speed(config, speeds)
-    checkpoint_bytes = 12 * parameters.total
+    muon = _block_matrices(config.model) if optim.optimizer == "muon" else 0
+    fits = memory.fits(config, parameters.total, vocab_size, devices, muon_parameters=muon)
+    kind = config.system.device
+    if kind == "auto":
+        kind = max(devices, key=lambda device: device.get("memory_gib") or 0.0)["kind"] if devices else "cuda"
+    largest = max((device.get("memory_gib") or 0.0 for device in devices if device["kind"] == kind), default=0.0)
+    arithmetic = memory.arithmetic_of(config, vocab_size, kind, largest)
+    needed = memory.estimate(
+        config.model, config.batch.micro_batch, parameters.total, vocab_size, arithmetic, muon_parameters=muon
+    )
+    # Weights and both of Adam's moments; Muon has one for the blocks' matrices.
+    moments = 2 * parameters.total - muon
+    checkpoint_bytes = 4 * (parameters.total + moments)
     kept = 3 + (
         config.checkpoint.keep_last if config.checkpoint.every else 0
     )  # start, best and end beside the last few
@@ -134,10 +159,18 @@ def preflight(config: RunConfig, manifest: Manifest | None, speeds: Mapping[str,
         flops=flops_per_token(config.model, vocab_size) * tokens,
         checkpoint_bytes=checkpoint_bytes,
         checkpoints_bytes=kept * checkpoint_bytes,
+        memory=needed,
+        memory_bytes=needed.total,
+        memory_device=kind,
+        memory_fits=tuple(fits),
         tok_per_s=speed,
         seconds=tokens / speed if speed else None,
-        warnings=tuple(_warnings(config, manifest, total, parameters)),
+        warnings=(*_memory_warnings(config, fits), *_warnings(config, manifest, total, parameters)),
     )
+
+
+def _block_matrices(model: ModelConfig) -> int:
+    return model.n_layer * 12 * model.n_embd * model.n_embd
 
 
 def _finite(value: float) -> float | None:
@@ -145,25 +178,33 @@ def _finite(value: float) -> float | None:
 
 
 def _warnings(config: RunConfig, manifest: Manifest | None, total: float, parameters: Parameters) -> list[Caution]:
-    schedule, weight_decay = config.schedule, config.optim.weight_decay
+    schedule, weight_decay = config.schedule, decay.coupled(config.schedule, config.optim)
+    given = config.optim.weight_decay
     found: list[Caution] = []
+    if config.optim.optimizer == "adam_l2" and given:
+        found.append(
+            Caution(
+                "decay_l2",
+                "With adam_l2, λ goes through the gradient and Adam's denominator: Λ and its timescale say nothing here. AdamW decays as they say.",
+            )
+        )
     if manifest is not None:
         found += _data_warnings(config, manifest)
     match decay.judge(total, weight_decay):
         case "inert":
-            needed = weight_decay * decay.INFORMATIVE[0] / total if total else math.inf
+            needed = given * decay.INFORMATIVE[0] / total if total else math.inf
             say = f"; λ ≥ {needed:.2g} would be visible" if math.isfinite(needed) else ""
             found.append(
                 Caution(
                     "decay_inert",
-                    f"λ = {weight_decay:g} cannot matter in this run: Λ = Σ lr·λ = {total:.2g}, {decay.init_keep(total):.0%} of the initial weights are left{say}.",
+                    f"λ = {given:g} cannot matter in this run: Λ = Σ lr·λ = {total:.2g}, {decay.init_keep(total):.0%} of the initial weights are left{say}.",
                 )
             )
         case "over":
             found.append(
                 Caution(
                     "decay_over",
-                    f"λ = {weight_decay:g} is very strong here: Λ = {total:.3g}; weights are forgotten every {decay.timescale_steps(schedule.lr, weight_decay):,.0f} steps.",
+                    f"λ = {given:g} is very strong here: Λ = {total:.3g}; weights are forgotten every {decay.timescale_steps(schedule.lr, weight_decay):,.0f} steps.",
                 )
             )
         case _:
@@ -188,6 +229,24 @@ def _warnings(config: RunConfig, manifest: Manifest | None, total: float, parame
             )
         )
     return found  # fmt: skip
+
+
+def _memory_warnings(config: RunConfig, fits: list[Fit]) -> list[Caution]:
+    """Nothing as long as the run sits well on one device that may take it."""
+    if not fits or any(fit.verdict == "fits" for fit in fits):
+        return []
+    best = min(fits, key=lambda fit: fit.total_gib / fit.free_gib)
+    where = f"about {best.total_gib:.1f} GiB of {best.device}'s {best.free_gib:.1f} GiB"
+    cuts = [offer for offer in best.offers if offer.micro_batch != config.batch.micro_batch]
+    if cuts:
+        way_out = f" Micro-batch {cuts[0].micro_batch} with accumulation {cuts[0].accumulation} is the same step."
+    elif config.system.recompute:
+        way_out = " Take a smaller model or a shorter context."
+    else:
+        way_out = " Recompute activations, or take a smaller model or a shorter context."
+    if best.verdict == "tight":
+        return [Caution("memory_tight", f"A step takes {where}: it may run out of memory.{way_out}")]
+    return [Caution("memory_too_large", f"A step takes {where}: it does not fit.{way_out}")]
 
 
 def _data_warnings(config: RunConfig, manifest: Manifest) -> list[Caution]:

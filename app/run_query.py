@@ -246,3 +246,19 @@ def _order(sort: str) -> str:
 def _joined(conditions: list[Condition]) -> tuple[str, tuple[Any, ...]]:
     clause = " AND ".join(f"({condition.sql})" for condition in conditions)
     return clause, tuple(value for condition in conditions for value in condition.values)
+
+
+class Difference(NamedTuple):
+    field: str  #: "optim.weight_decay"
+    a: Any
+    b: Any
+
+
+def config_difference(a: Run, b: Run) -> list[Difference]:
+    """The configuration fields in which two runs differ, in the order of the form."""
+    mine, other = flat(a.config), flat(b.config)
+    return [
+        Difference(field, mine.get(field), other.get(field))
+        for field in {**mine, **other}
+        if mine.get(field) != other.get(field)
+    ]

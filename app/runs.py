@@ -9,36 +9,27 @@
 Every move leaves an event (kind "state") with its reason and evidence, and a feed row that wakes the pages.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import select
 
-from app import checkpoints, events, feed, jobs, launches, run_query, workers
+from app import checkpoints, events, feed, jobs, launches, workers
 from app.contract import ids
 from app.contract.protocol import LEASE_S
 from app.contract.states import ACTIVE, ENDED, MEANING, DatasetState, JobKind, RunState
 from app.db import Tx
 from app.errors import Conflict, FieldError, Invalid, NotFound
 from app.launches import Labels, Launch, resolve_config
-from app.run_query import RunPage, RunQuery, find
+from app.moves import LEGAL, actions
+from app.run_query import Difference, RunPage, RunQuery, config_difference, find
 from app.tables import Dataset, Job, Run, Setting
 
-__all__ = ["Labels", "Launch", "RunPage", "RunQuery", "create", "find", "get", "resolve_config", "transition"]
+__all__ = [
+    "LEGAL", "Difference", "Labels", "Launch", "RunPage", "RunQuery", "actions", "config_difference", "create", "find",
+    "get", "resolve_config", "transition",
+]  # fmt: skip
 
 S = RunState
-LEGAL: dict[RunState, frozenset[RunState]] = {
-    S.queued: frozenset({S.starting, S.stopped, S.failed}),
-    S.starting: frozenset({S.running, S.stopping, S.lost, S.queued, S.paused, S.finished, S.failed, S.stopped}),
-    S.running: frozenset({S.stopping, S.lost, S.queued, S.paused, S.finished, S.failed, S.stopped}),
-    S.stopping: frozenset({S.stopped, S.paused, S.finished, S.failed}),
-    S.paused: frozenset({S.queued, S.stopped}),
-    # a lost run's worker may come back within the grace period, or report its end
-    S.lost: frozenset({S.starting, S.running, S.stopping, S.queued, S.paused, S.finished, S.failed, S.stopped}),
-    S.finished: frozenset(),
-    S.failed: frozenset({S.queued}),
-    S.stopped: frozenset({S.queued}),
-}
-"""From each state, where a run may go."""
 
 
 def transition(
@@ -167,40 +158,6 @@ def get(tx: Tx, text_id: str) -> Run:
     return run
 
 
-class Difference(NamedTuple):
-    field: str  #: "optim.weight_decay"
-    a: Any
-    b: Any
-
-
-def config_difference(a: Run, b: Run) -> list[Difference]:
-    """The configuration fields in which two runs differ, in the order of the form."""
-    mine, other = run_query.flat(a.config), run_query.flat(b.config)
-    return [
-        Difference(field, mine.get(field), other.get(field))
-        for field in {**mine, **other}
-        if mine.get(field) != other.get(field)
-    ]
-
-
-def actions(run: Run) -> list[str]:
-    """What can be done to the run now."""
-    if run.deleted_at is not None:
-        return ["restore"]
-    state, theirs = RunState(run.state), run.source == "external"
-    if state in (S.starting, S.running):
-        return ["stop", "pause", "save"]
-    if state is S.stopping:
-        return ["terminate"]
-    if state is S.lost:
-        return ["stop", "terminate"]
-    if state is S.paused:
-        return ["resume", "stop", "trash"]
-    if state in (S.failed, S.stopped) and not theirs:
-        return ["resume", "trash"]
-    return ["stop", "trash"] if state is S.queued else ["trash"]
-
-
 # --- what a person can do --------------------------------------------------------------------------------
 
 
@@ -213,7 +170,7 @@ def _impossible(run: Run, verb: str, why: str = "") -> Conflict:
 
 
 def stop(tx: Tx, run: Run, *, now: float) -> None:
-    """Finish the step, save, end. A queued run stops at once; a second press terminates."""
+    """Finish the step, save, end. A queued run stops at once; a second press terminates, a third kills."""
     if run.deleted_at is not None:
         raise _impossible(run, "stop")
     state, job = RunState(run.state), jobs.current_job(tx, run.id)
@@ -223,7 +180,7 @@ def stop(tx: Tx, run: Run, *, now: float) -> None:
         before = "before it started" if run.started_at is None else f"while {state}, at step {run.step}"
         transition(tx, run, S.stopped, detail=f"stopped {before}", now=now)
     elif state is S.stopping and job is not None and asked_for(job) is S.stopped:
-        terminate(tx, run, now=now)
+        (kill if "terminate" in jobs.commanded(job) else terminate)(tx, run, now=now)
     elif state in ACTIVE or state is S.lost:
         _tell(tx, run, "stop", "asked to stop", now)
     else:
@@ -232,14 +189,23 @@ def stop(tx: Tx, run: Run, *, now: float) -> None:
 
 def terminate(tx: Tx, run: Run, *, now: float) -> None:
     """End the process at once; it is given the time to save. A worker that is not heard from is not waited for."""
+    _end_now(tx, run, "terminate", "asked to end at once", now)
+
+
+def kill(tx: Tx, run: Run, *, now: float) -> None:
+    """End the process without letting it save: what came after its newest checkpoint is lost to a resume."""
+    _end_now(tx, run, "kill", "killed; waiting for its worker to confirm", now)
+
+
+def _end_now(tx: Tx, run: Run, command: str, detail: str, now: float) -> None:
     job = jobs.current_job(tx, run.id)
     if RunState(run.state) not in ACTIVE | {S.lost} or job is None or run.deleted_at is not None:
-        raise _impossible(run, "terminate")
+        raise _impossible(run, command)
     if job.lease_until is not None and job.lease_until < now:
         jobs.end(tx, job, now=now, outcome="stopped")
         transition(tx, run, S.stopped, detail=f"ended at step {run.step}; its worker did not answer", now=now)
-    elif "terminate" not in jobs.commanded(job):
-        _tell(tx, run, "terminate", "asked to end at once", now)
+    elif command not in jobs.commanded(job):
+        _tell(tx, run, command, detail, now)
 
 
 def pause(tx: Tx, run: Run, *, now: float) -> None:
@@ -251,16 +217,26 @@ def pause(tx: Tx, run: Run, *, now: float) -> None:
 
 def save(tx: Tx, run: Run, *, now: float) -> None:
     """Write a checkpoint after the step under way."""
+    _ask(tx, run, "save")
+
+
+def evaluate(tx: Tx, run: Run, *, now: float) -> None:
+    """Evaluate after the step under way, whenever the next evaluation is due."""
+    _ask(tx, run, "evaluate")
+
+
+def _ask(tx: Tx, run: Run, command: str) -> None:
+    """Something that training does between two steps and then goes on."""
     job = jobs.current_job(tx, run.id)
     if RunState(run.state) not in (S.starting, S.running) or job is None or run.deleted_at is not None:
-        raise _impossible(run, "save")
-    jobs.command(tx, job, "save")
+        raise _impossible(run, command)
+    jobs.command(tx, job, command)
 
 
 def resume(tx: Tx, run: Run, *, now: float) -> None:
     """Queue a paused, stopped or failed run again; it goes on from its newest checkpoint."""
     if run.state == S.finished:
-        raise _impossible(run, "resume", "it has reached its last step; clone it with more steps to train longer")
+        raise _impossible(run, "resume", "it has reached its last step; extend it to train longer")
     if RunState(run.state) not in (S.paused, S.stopped, S.failed) or run.deleted_at is not None:
         raise _impossible(run, "resume")
     if run.source == "external":
@@ -290,7 +266,7 @@ def queue_again(tx: Tx, run: Run, why: str, *, worker_id: int | None = None, by:
 def asked_for(job: Job) -> RunState | None:
     """Where a stopping run is meant to end: a later stop or terminate overrules a pause."""
     given = jobs.commanded(job)
-    if "stop" in given or "terminate" in given:
+    if {"stop", "terminate", "kill"} & set(given):
         return S.stopped
     return S.paused if "pause" in given else None
 

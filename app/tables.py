@@ -207,6 +207,19 @@ class Evaluation(Base):
     losses: Mapped[bytes] = mapped_column(LargeBinary)  #: little-endian float32, nats per token, in window order
 
 
+class Resent(Base):
+    """Losses that a resume took back, until their steps have come again and were compared (app/drift.py)."""
+
+    __tablename__ = "resent"
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    steps: Mapped[bytes] = mapped_column(LargeBinary)  #: little-endian int64, ascending
+    values: Mapped[bytes] = mapped_column(LargeBinary)  #: little-endian float64
+    compared: Mapped[int]
+    differing: Mapped[int]
+    first: Mapped[int | None]  #: the first step that differed
+    largest: Mapped[float]
+
+
 class LogRow(Base):
     """One line a worker's process printed."""
 

@@ -255,3 +255,34 @@ def test_answers_are_plain_json_even_when_numbers_are_not_finite(site: Site) -> 
     feeder.losses(1, "NaN", "Infinity", 1e308)
     for path in (f"{RUNS}/{feeder.id}", RUNS, f"/api/v1/metrics?run={feeder.id}&key=train/loss"):
         json.loads(site.api.get(path).content, parse_constant=pytest.fail)
+
+
+def test_a_running_run_is_evaluated_and_killed_and_a_finished_one_extended(site: Site) -> None:
+    feeder = Feeder(site)
+    url = f"{RUNS}/{feeder.id}"
+    feeder.losses(1, 4.0)
+    assert "evaluate" in site.api.post(f"{url}/evaluate").json()["actions"]
+    assert site.api.post(f"{url}/stop").json()["actions"] == ["terminate", "kill"]
+    assert site.api.post(f"{url}/kill").json()["state"] == "stopping"
+    assert [one["command"] for one in feeder.post().json()["commands"]] == ["evaluate", "stop", "kill"]
+
+    url = f"{RUNS}/{site.launch()['id']}"
+    assert "only a finished" in problem(site.api.post(f"{url}/extend", json={"steps": 9999}), 409)["detail"]
+    steps = site.api.post(f"{url}/stop").json()["steps"]
+    assert "more than" in errors(site.api.post(f"{url}/extend", json={"steps": steps}))["/steps"]
+    assert "/steps" in errors(site.api.post(f"{url}/extend", json={"steps": "many"}))
+    longer = site.api.post(f"{url}/extend", json={"steps": steps + 10}).json()
+    assert (longer["state"], longer["steps"], longer["config"]["schedule"]["steps"]) == (
+        "queued",
+        steps + 10,
+        steps + 10,
+    )
+
+
+def test_preflight_says_what_a_step_takes_on_each_device(site: Site) -> None:
+    shown = site.api.post("/api/v1/preflight", json={"preset": "gpt2-124m"}).json()
+    assert shown["memory_bytes"] == sum(shown["memory"].values())
+    assert set(shown["memory"]) >= {"weights", "gradients", "moments", "activations", "logits", "overhead"}
+    for fit in shown["memory_fits"]:
+        assert fit["verdict"] in ("fits", "tight", "too_large")
+        assert sum(fit["parts_gib"].values()) == pytest.approx(fit["total_gib"])

@@ -14,7 +14,7 @@ from app.contract.config import RunConfig
 from app.contract.dataset import DatasetSpec
 from app.contract.metrics import KEY, METRICS
 from app.contract.presets import MODEL_DECAY, PRESETS
-from app.contract.schedule import learning_rate
+from app.contract.schedule import decay_per_step, decay_share, learning_rate
 from app.contract.states import MEANING, RunState
 
 SECTIONS = RunConfig.model_fields
@@ -52,7 +52,13 @@ def test_defaults_are_a_valid_config_and_survive_json():
         ({"optim": {"weight_decay": math.nan}}, ("optim", "weight_decay")),
         ({"optim": {"weight_decay": -0.1}}, ("optim", "weight_decay")),
         ({"optim": {"gradient_clip": 1.0}}, ("optim", "gradient_clip")),
-        ({"system": {"dtype": "float16"}}, ("system", "dtype")),
+        ({"optim": {"optimizer": "adam_l2", "decay_coupling": "independent"}}, ("optim", "decay_coupling")),
+        ({"optim": {"optimizer": "adam_l2", "adamc": True}}, ("optim", "adamc")),
+        ({"optim": {"optimizer": "adam_l2", "cautious": True}}, ("optim", "cautious")),
+        ({"optim": {"decay_coupling": "independent", "weight_decay": 1.0}}, ("optim", "decay_coupling")),
+        ({"optim": {"decay_coupling": "independent", "adamc": True}}, ("optim", "adamc")),
+        ({"model": {"n_head": 4, "n_embd": 12, "positions": "rope"}}, ("model", "positions")),
+        ({"system": {"dtype": "float8"}}, ("system", "dtype")),
         ({"batch": {"micro_batch": 0}}, ("batch", "micro_batch")),
         ({"optimizer": {}}, ("optimizer",)),
     ],
@@ -109,6 +115,67 @@ def test_warmup_rises_linearly_and_meets_the_peak():
     assert rate(499) == pytest.approx(1e-3 * 500 / 501)
     assert rate(500) == pytest.approx(1e-3)
     assert learning_rate(0, lr=1.0, min_lr=0.1, warmup_steps=0, decay_steps=1) == 1.0
+
+
+STEPS = {"lr": 1e-3, "min_lr": 1e-4, "warmup_steps": 100, "decay_steps": 1000}
+
+
+@pytest.mark.parametrize(
+    ("shape", "update", "lr"),
+    [
+        # By hand: linear falls 9e-4 over the 900 updates from 100 on, 1e-6 each; wsd falls over the last 30 %, 3e-6 each.
+        ("linear", 100, 1e-3), ("linear", 101, 0.999e-3), ("linear", 550, 5.5e-4), ("linear", 1000, 1e-4), ("linear", 2000, 1e-4),
+        ("wsd", 99, 1e-3 * 100 / 101), ("wsd", 700, 1e-3), ("wsd", 701, 0.997e-3), ("wsd", 850, 5.5e-4), ("wsd", 1000, 1e-4),
+        ("constant", 0, 1e-3 / 101), ("constant", 100, 1e-3), ("constant", 999, 1e-3), ("constant", 5000, 1e-3),
+        ("cosine", 550, 5.5e-4), ("cosine", 325, 1e-4 + 4.5e-4 * (1 + 2**-0.5)),
+    ],
+)  # fmt: skip
+def test_every_shape_gives_the_rates_of_its_formula(shape, update, lr):
+    assert learning_rate(update, **STEPS, shape=shape, cooldown=0.3) == pytest.approx(lr, rel=1e-12)
+
+
+def test_a_cool_down_longer_than_the_run_begins_after_the_warm_up():
+    assert learning_rate(100, **STEPS, shape="wsd", cooldown=1.0) == 1e-3
+    assert learning_rate(550, **STEPS, shape="wsd", cooldown=1.0) == pytest.approx(5.5e-4)
+    assert learning_rate(999, **STEPS, shape="wsd", cooldown=0.0) == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("shape", "at_start", "at_quarter"), [("constant", 1, 1), ("linear", 1, 0.75), ("cosine", 1, 0.5 + 8**-0.5)]
+)
+def test_the_decay_schedule_falls_to_zero_or_stays(shape, at_start, at_quarter):
+    shares = [decay_share(update, shape=shape, decay_steps=1000) for update in (0, 250, 1000, 2000)]
+    assert shares[:2] == pytest.approx([at_start, at_quarter])
+    assert shares[2:] == ([1, 1] if shape == "constant" else [0, 0])
+
+
+def test_decay_per_step_is_coupled_independent_or_corrected():
+    assert decay_per_step(5e-4, 0.1, peak=1e-3) == pytest.approx(5e-5)
+    assert decay_per_step(5e-4, 1e-4, peak=1e-3, coupling="independent") == 1e-4
+    assert decay_per_step(5e-4, 0.1, peak=1e-3, adamc=True) == pytest.approx(2.5e-5)  # λ·lr²/lr_max
+
+
+def test_a_config_stored_before_the_switches_existed_means_what_it_meant():
+    stored = {
+        "model": {
+            "n_layer": 4,
+            "n_head": 4,
+            "n_embd": 128,
+            "block_size": 128,
+            "dropout": 0.0,
+            "bias": False,
+            "pad_vocab": True,
+        },
+        "schedule": {"steps": 1000, "lr": 1e-3, "min_lr": 1e-4, "warmup_steps": 50, "decay_steps": None},
+        "optim": {"weight_decay": 0.1, "decay_embeddings": True, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "clip": 1.0},
+    }
+    config = RunConfig.model_validate(stored)
+    assert (config.schedule.shape, config.optim.optimizer, config.optim.decay_coupling) == ("cosine", "adamw", "lr")
+    assert config.optim.decay_schedule == "constant"
+    assert (config.optim.adamc, config.optim.cautious) == (False, False)
+    model = config.model
+    assert (model.activation, model.positions, model.tied_head, model.softcap) == ("gelu", "learned", True, 0)
+    assert (model.qk_norm, model.zero_init) == (False, False)
 
 
 def test_every_preset_is_a_starting_point_that_validates():

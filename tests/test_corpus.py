@@ -44,4 +44,4 @@ def test_the_embedding_is_padded_to_a_multiple_of_64_when_asked(tmp_path: Path) 
 def test_both_splits_are_measured_on_the_same_number_of_windows(tmp_path: Path) -> None:
     # val has 1,200 tokens: 74 windows of 16 and a target
     corpus = Corpus(write_dataset(tmp_path), RunConfig.model_validate(run_config(eval={"windows": 200})))
-    assert {len(starts) for _, starts in corpus.eval_windows.values()} == {74}
+    assert {len(starts) for _, starts in corpus.eval_windows(0).values()} == {74}

@@ -9,6 +9,8 @@ import torch
 from app.contract.config import SystemConfig
 from app.contract.protocol import DeviceInfo
 from worker import devices
+from worker.linear import Route
+from worker.model import GPT
 
 CPU = torch.device("cpu")
 PATH = devices.NumericPath("cuda", "NVIDIA H100 80GB HBM3", "bfloat16", True, 4, "2.13.0")
@@ -44,6 +46,52 @@ def test_a_resume_keeps_the_checkpoints_arithmetic_and_names_what_differs() -> N
     path = devices.resumed_path(vars(saved), here)
     assert (path.dtype, path.threads, path.torch) == ("bfloat16", 7, "2.13.0")
     assert saved.differences(path) == ["torch was 2.11.0, is 2.13.0"]
+
+
+def test_a_checkpoint_from_before_the_newer_fields_goes_on_as_it_computed() -> None:
+    here = replace(PATH, device="cpu", device_name="x", dtype="float32", compile=False)
+    newer = ("tf32", "products", "loss_rows")
+    old = {key: value for key, value in vars(here).items() if key not in newer}
+    path = devices.resumed_path(old, replace(here, products="onednn+onednn+onednn", loss_rows=256))
+    assert path == here
+    assert devices.NumericPath(**old).differences(path) == []
+
+
+def test_cpus_refuse_float16() -> None:
+    with pytest.raises(devices.Unavailable, match="choose float32 or bfloat16"):
+        devices.numeric_path(SystemConfig(dtype="float16"), CPU)
+
+
+def test_a_new_run_chooses_its_products_and_chunks_and_a_resume_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = GPT(50, 16, 1, 2, 16)
+    route = "onednn+torch+medium"
+    monkeypatch.setattr(devices.autotune, "choose", lambda model, tokens: Route.parse(route))
+    start = devices.numeric_path(SystemConfig(), CPU)
+    path = devices.fitted(start, model, 50, 64, "on")
+    assert (path.products, path.loss_rows) == (route, 256)
+    assert devices.fitted(replace(start, dtype="bfloat16"), model, 50, 64, "auto") == replace(start, dtype="bfloat16")
+    assert devices.possible(devices.resumed_path(vars(path), start), model, 64) == path
+    devices.follow(path, model)
+    assert model.loss_rows == 256
+    assert str(model.lm_head.route) == route
+
+
+def test_logits_that_do_not_fit_are_computed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    path, model = devices.numeric_path(SystemConfig(dtype="bfloat16"), CPU), GPT(50, 16, 1, 2, 16)
+    monkeypatch.setattr(devices, "memory_bytes", lambda kind: 24 * devices.GIB)
+    rows = [devices.fitted(path, model, 50_304, tokens, "auto").loss_rows for tokens in (2048, 8192)]
+    assert rows == [0, 256], "1.2 of 24 GiB, then 4.9"
+    assert devices.fitted(path, model, 50_304, 8192, "off").loss_rows == 0
+
+
+def test_a_resume_drops_a_route_that_is_not_exact_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = replace(devices.numeric_path(SystemConfig(), CPU), products="medium+medium+torch")
+    model = GPT(50, 16, 1, 2, 16)
+    monkeypatch.setattr(devices, "exact", lambda kernel, found: kernel != "medium")
+    assert devices.possible(path, model, 64).products == "torch+torch+torch"
+    unknown = replace(path, products="cublas+torch+torch")
+    assert devices.possible(unknown, model, 64).products == "torch+torch+torch"
+    assert devices.possible(replace(path, products="onednn+torch+torch"), model, 64).products == "onednn+torch+torch"
 
 
 def test_peak_is_known_for_listed_cards_at_bf16_only() -> None:

@@ -1,10 +1,17 @@
+import json
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from conftest import wait_until
 from tiny_data import Run
 
-from worker import checkpoint
+from worker import checkpoint, endings, train
+from worker.journal import Journal
 
 
 def test_start_best_interval_and_end_are_kept_and_the_journal_agrees_with_the_disk(tmp_path: Path) -> None:
@@ -52,3 +59,77 @@ def test_a_disk_without_room_costs_the_checkpoint_and_not_the_run(
     assert run.attempt() == 0
     assert "No checkpoint at step 12" in run.events("alarm")[-1].text
     assert sorted(run.points()) == list(range(13))
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_what_is_written_is_the_step_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, points = checkpoint.save, Journal.points
+    go_on, under_way = threading.Event(), []
+
+    def slow(run_dir: Path, attempt: int, step: int, **more: Any) -> checkpoint.Found:
+        assert not under_way, "two at a time"
+        under_way.append(step)
+        # Step 0's is written only once step 3 is done: no step has waited for the disk.
+        assert go_on.wait(20)
+        try:
+            return save(run_dir, attempt, step, **more)
+        finally:
+            under_way.clear()
+
+    def noted(self: Journal, step: int, values: dict[str, float]) -> None:
+        points(self, step, values)
+        if step == 3:
+            go_on.set()
+
+    run, plain = Run(tmp_path, eval={"every": 100}), Run(tmp_path, eval={"every": 100})
+    plain.folder = tmp_path / "plain"
+    plain.attempt()
+    monkeypatch.setattr(checkpoint, "save", slow)
+    monkeypatch.setattr(Journal, "points", noted)
+    assert run.attempt() == 0
+    for step in (0, 12):
+        checkpoint.verify(run.checkpoint(step))
+        there, expected = checkpoint.load(run.checkpoint(step)), checkpoint.load(plain.checkpoint(step))
+        assert all(torch.equal(there[part][name], expected[part][name]) for part in (0, 1) for name in expected[part])
+    assert run.frames("e")[-1]["kind"] == "checkpoint", "the end waits for the last one"
+
+
+def test_a_kill_during_the_write_leaves_the_one_before(tmp_path: Path) -> None:
+    run = Run(
+        tmp_path, schedule={"steps": 1_000_000}, eval={"every": 1_000_000}, checkpoint={"every": 50, "keep_last": 1}
+    )
+    run.folder.mkdir()
+    (run.folder / "config.json").write_text(json.dumps(run.job().model_dump(mode="json")))
+    # The third one hangs with its first file half on the disk.
+    script = (
+        "import sys, time\nfrom worker import checkpoint, train\nsave, seen = checkpoint._describe, []\n"
+        "def describe(path):\n    seen.append(path)\n    if len(seen) > 6:\n        path.write_bytes(path.read_bytes()[:100])\n"
+        "        (path.parents[3] / 'hangs').touch()\n        time.sleep(600)\n    return save(path)\n"
+        "checkpoint._describe = describe\nsys.exit(train.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, str(run.folder), "--attempt", "1"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        wait_until((run.folder / "hangs").exists, 30, "no third checkpoint was begun")
+        wait_until(lambda: max(run.points()) > 100, 20, "training waited for the disk")
+        process.kill()
+    assert checkpoint.newest_verified(run.folder) == run.checkpoint(50)
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = train.Training.save
+
+    def poison(self: train.Training, reasons: set[str]) -> None:
+        if self.step == 8:
+            with torch.no_grad():
+                self.model.transformer.wpe.weight[15, 3] = float("inf")
+        save(self, reasons)
+
+    monkeypatch.setattr(train.Training, "save", poison)
+    run = Run(tmp_path, eval={"every": 100}, checkpoint={"every": 4})
+    assert run.attempt() == endings.EXIT_NON_FINITE
+    newest = checkpoint.newest_verified(run.folder)
+    assert newest == run.checkpoint(4)
+    assert "weights transformer.wpe.weight are not finite after step 8. The last good checkpoint is step-00000004." in (
+        run.events("alarm")[-1].text
+    )

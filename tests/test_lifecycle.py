@@ -197,13 +197,13 @@ def test_a_stop_reaches_the_worker_and_its_end_is_stopped(world):
     assert world.run(run).state == "stopped"
 
 
-def test_a_stop_overrules_a_pause_and_a_second_stop_terminates(world):
+def test_a_stop_overrules_a_pause_and_a_second_stop_terminates_and_a_third_kills(world):
     world.ready()
     run = world.launch()
     claim = world.claim()
-    for verb in ("pause", "stop", "stop", "stop"):
+    for verb in ("pause", "stop", "stop", "stop", "stop"):
         act(world, run, verb)
-    assert [one["command"] for one in world.post(claim, 1).commands] == ["pause", "stop", "terminate"]
+    assert [one["command"] for one in world.post(claim, 1).commands] == ["pause", "stop", "terminate", "kill"]
     world.finish(claim, 1, "paused")
     assert world.run(run).state == "stopped"
 

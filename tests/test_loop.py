@@ -1,3 +1,4 @@
+import gc
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from tiny_data import VOCAB, write_dataset
 
 from worker import optim
 from worker.batches import Batches, Tokens
-from worker.loop import Loop
+from worker.loop import Loop, without_collector
 from worker.model import GPT
 
 
@@ -86,9 +87,49 @@ def test_bfloat16_is_autocast_over_float32_weights(tmp_path: Path) -> None:
     assert {p.dtype for p in rough.model.parameters()} == {torch.float32}
 
 
-def test_float16_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="float16 is not supported"):
-        make(tmp_path, dtype="float16")
+def test_float16_follows_float32_and_says_its_scale(tmp_path: Path) -> None:
+    exact, rough = make(tmp_path), make(tmp_path, dtype="float16")
+    scalars = [rough.step(update, 3e-3) for update in range(3)]
+    assert [each.read()[0] for each in scalars] == pytest.approx(losses(exact, 3), rel=0.01)
+    assert [each.scaling for each in scalars] == [(65536.0, False)] * 3
+    assert exact.step(3, 1e-3).scaling is None
+
+
+def test_a_step_that_overflows_float16_changes_nothing_and_is_no_update(tmp_path: Path) -> None:
+    loop = make(tmp_path, dtype="float16")
+    loop.step(0, 1e-3)
+    before = {name: p.detach().clone() for name, p in loop.model.named_parameters()}
+    moments = {name: t.clone() for name, t in optim.moments(loop.optimizer).items()}
+    loop.scaler.load_state_dict({**loop.scaler.state_dict(), "scale": 2.0**100})
+    skipped = loop.step(1, 1e-3)
+    assert not math.isfinite(skipped.read()[1])
+    assert skipped.scaling == (2.0**100, True)
+    assert all(torch.equal(before[name], p) for name, p in loop.model.named_parameters())
+    after = optim.moments(loop.optimizer)
+    assert all(torch.equal(moments[name], after[name]) for name in moments), "the count of updates among them"
+    assert loop.scaler.get_scale() == 2.0**99
+
+
+def test_the_collector_is_off_around_the_steps_and_as_it_was_afterwards(tmp_path: Path) -> None:
+    assert gc.isenabled()
+    with without_collector():
+        assert not gc.isenabled()
+        assert gc.get_freeze_count() > 0
+        knot: list[object] = []
+        knot.append(knot)
+        make(tmp_path).interrupt()
+        assert gc.collect() == 0, "the pause between steps has collected already"
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_batch_fetched_ahead_is_used_for_its_own_step_only(tmp_path: Path) -> None:
+    loop = make(tmp_path)
+    marked = loop.batches.batch(3, 1)
+    loop._ahead = ((loop.batches, 3, 1), marked)
+    assert torch.equal(loop._batch(3, 0)[0], loop.batches.batch(3, 0)[0])
+    loop._ahead = ((loop.batches, 3, 1), marked)
+    assert loop._batch(3, 1) is marked
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -99,3 +140,23 @@ def test_on_cuda_scalars_arrive_later_and_equal_the_cpus(tmp_path: Path) -> None
     assert all(scalars.ready() for scalars in under_way)
     assert all(step_ms > 0 for _, _, step_ms in arrived)
     assert [loss for loss, _, _ in arrived] == pytest.approx(losses(make(tmp_path), 5, lr=1e-3), rel=1e-3)
+
+
+def test_gradient_noise_is_measured_on_the_first_micro_batch_and_the_whole(tmp_path: Path) -> None:
+    # science.md D18 needs |G_b|² and |G_B|² of the same update, both before clipping
+    loop = make(tmp_path, micro=4, accumulation=3)
+    loop.model(*loop.batches.batch(0, 0))[1].backward()
+    alone = torch.nn.utils.get_total_norm([p.grad for p in loop.parameters]).item() ** 2
+    loop.optimizer.zero_grad()
+    scalars = loop.step(0, 1e-3)
+    norm = scalars.read()[1]
+    assert scalars.grad_squares == pytest.approx((alone, norm**2), rel=1e-5)
+    between = loop.step(1, 1e-3)
+    between.read()
+    assert between.grad_squares is None, "every tenth update only"
+
+
+def test_one_micro_batch_has_no_noise_to_compare(tmp_path: Path) -> None:
+    scalars = make(tmp_path, accumulation=1).step(0, 1e-3)
+    scalars.read()
+    assert scalars.grad_squares is None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from worker.model import GPT
+from worker.model import GPT, angles, rotate
 from worker.optim import parameter_groups
 
 
@@ -74,6 +74,83 @@ def test_head_and_token_embedding_are_one_tensor() -> None:
     model = GPT(30, 16, 1, 2, 16, bias=True)
     assert model.lm_head.weight is model.transformer.wte.weight
     assert "lm_head.weight" not in dict(model.named_parameters())
+
+
+MODERN = {
+    "activation": "relu2", "positions": "rope", "qk_norm": True, "zero_init": True, "tied_head": False, "softcap": 15.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("switch", [{key: value} for key, value in MODERN.items()] + [MODERN])
+def test_every_switch_changes_the_network_and_it_still_learns(switch: dict) -> None:
+    torch.manual_seed(0)
+    plain = GPT(30, 16, 2, 2, 16)
+    torch.manual_seed(0)
+    model = GPT(30, 16, 2, 2, 16, **switch)
+    x, y = torch.randint(30, (2, 4, 16)).unbind()
+    assert not torch.equal(model(x, y)[0], plain(x, y)[0])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(15):
+        loss = model(x, y)[1]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_switches_leave_every_other_tensor_as_it_was_drawn() -> None:
+    torch.manual_seed(0)
+    plain = dict(GPT(30, 16, 2, 2, 16).named_parameters())
+    torch.manual_seed(0)
+    model = dict(
+        GPT(30, 16, 2, 2, 16, activation="relu2", qk_norm=True, zero_init=True, softcap=15.0).named_parameters()
+    )
+    assert list(model) == list(plain)
+    for name, tensor in model.items():
+        expected = torch.zeros_like(tensor) if name.endswith("c_proj.weight") else plain[name]
+        assert torch.equal(tensor, expected), name
+
+
+def test_blocks_with_zero_projections_begin_as_the_identity() -> None:
+    model = GPT(30, 16, 2, 2, 16, zero_init=True, positions="rope").eval()
+    x = torch.randint(30, (1, 16))
+    torch.testing.assert_close(model.transformer(x), F.layer_norm(model.transformer.wte(x), (16,)))
+
+
+def test_rotary_scores_depend_on_the_distance_only() -> None:
+    torch.manual_seed(0)
+    cos, sin = angles(32, 8)
+    q, k = torch.randn(2, 1, 1, 1, 8)
+    turned = [rotate(t.expand(1, 1, 32, 8), cos, sin)[0, 0] for t in (q, k)]
+    scores = turned[0] @ turned[1].T
+    for distance in (0, 3, 20):
+        diagonal = scores.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(turned[0].norm(dim=-1), q.norm().expand(32))
+
+
+def test_rotation_turns_the_first_pair_by_the_position_in_radians() -> None:
+    cos, sin = angles(4, 2)
+    turned = rotate(torch.tensor([1.0, 0.0]).expand(1, 1, 4, 2), cos, sin)[0, 0]
+    torch.testing.assert_close(turned, torch.stack([torch.tensor([math.cos(t), math.sin(t)]) for t in range(4)]))
+
+
+def test_capped_logits_never_pass_the_cap() -> None:
+    model = GPT(30, 16, 1, 2, 16, softcap=15.0)
+    torch.testing.assert_close(
+        model.capped(torch.tensor([0.0, 15.0, -1000.0])), torch.tensor([0.0, 15 * math.tanh(1), -15.0])
+    )
+
+
+def test_an_untied_head_counts_once_more_but_its_embedding_is_no_product() -> None:
+    tied, untied = (GPT(30, 16, 2, 2, 16, tied_head=tie) for tie in (True, False))
+    assert untied.parameter_counts()[0] == tied.parameter_counts()[0] + 30 * 16
+    assert untied.parameter_counts()[2] == tied.parameter_counts()[2]
+    assert untied.flops_per_token() == tied.flops_per_token()
+    assert "transformer.cos" not in GPT(30, 16, 1, 2, 16, positions="rope").state_dict()
 
 
 def test_initial_weights_and_batches_repeat_nanogpts_first_evaluation(data_folder: Path) -> None:

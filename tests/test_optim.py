@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from app.contract.metrics import PARAMETER_GROUPS
+from app.contract.schedule import decay_per_step
 from worker import optim
 from worker.model import GPT
 
@@ -83,29 +84,6 @@ def test_before_the_first_update_there_are_no_moments() -> None:
     assert optim.moments(optimizer) == {}
 
 
-def test_every_tensor_is_in_one_metric_group() -> None:
-    model = tiny()
-    groups = optim.metric_groups(model)
-    assert tuple(groups) == PARAMETER_GROUPS
-    assert sum(len(tensors) for tensors in groups.values()) == len(list(model.parameters()))
-    assert "bias" not in optim.metric_groups(tiny(bias=False))
-
-
-def test_rms_and_update_ratio_measure_what_they_say() -> None:
-    model = tiny()
-    groups = optim.metric_groups(model)
-    before = optim.snapshot(groups)
-    assert optim.rms(groups)["norm"] == 1.0
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter *= 1.5
-    ratios = optim.update_ratios(groups, before)
-    assert "bias" not in ratios, "all biases start at zero: there is nothing to be relative to"
-    for group, ratio in ratios.items():
-        assert abs(ratio - 0.5) < 1e-6, group
-    assert abs(optim.rms(groups)["norm"] - 1.5) < 1e-6
-
-
 def test_weights_under_random_gradients_settle_at_the_equilibrium_rms() -> None:
     # science.md A.2: RMS = √(lr/(2λ)) for noise-dominated gradients; D.5 asks for 2 %
     lr, decay, size = 1e-3, 1.0, 10_000
@@ -117,3 +95,119 @@ def test_weights_under_random_gradients_settle_at_the_equilibrium_rms() -> None:
         optimizer.step()
     rms = (weight.square().sum() / size).sqrt().item()
     assert abs(rms / (lr / (2 * decay)) ** 0.5 - 1) < 0.02
+
+
+RECIPE = {
+    "optimizer": "adamw", "peak": 0.5, "weight_decay": 0.25, "decay_embeddings": True, "decay_coupling": "lr", "adamc": False,
+    "cautious": False, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "muon_momentum": 0.95, "muon_scale": 0.2,
+}  # fmt: skip
+
+
+def one_update(lr: float, gradient: float, share: float = 1.0, untied: bool = False, **recipe):
+    """(before, after) by name of one update at `lr` with random gradients of this size, in float64."""
+    torch.manual_seed(0)
+    model = GPT(30, 8, 2, 2, 16, bias=True, tied_head=not untied).double()
+    optimizer = optim.build(model, **RECIPE | recipe)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter) * gradient
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    optim.set_decay_share(optimizer, share)
+    optim.set_lr(optimizer, lr)
+    optimizer.step()
+    return before, gradients, {name: p.detach() for name, p in model.named_parameters()}, optimizer
+
+
+@pytest.mark.parametrize(
+    "recipe", [{}, {"adamc": True}, {"decay_coupling": "independent"}, {"cautious": True}, {"optimizer": "muon"},
+               {"optimizer": "muon", "adamc": True, "cautious": True}],
+)  # fmt: skip
+@pytest.mark.parametrize("lr", [0.5, 0.125, 0.0])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_without_gradients_an_update_takes_off_the_share_of_the_formula(recipe, lr: float, share: float) -> None:
+    # science.md D.5, and A.2 for AdamC: normalised layers decay by λ·lr²/lr_max, embeddings by lr·λ
+    before, _, after, optimizer = one_update(lr, 0.0, share, **recipe)
+    coupling = recipe.get("decay_coupling", "lr")
+    for name, old in before.items():
+        corrected = recipe.get("adamc", False) and name.startswith("transformer.h.")
+        a = decay_per_step(lr, 0.25 * share, peak=0.5, coupling=coupling, adamc=corrected) if old.dim() == 2 else 0.0
+        torch.testing.assert_close(after[name], old * (1 - a), rtol=1e-12, atol=1e-18, msg=name)
+    matrix = decay_per_step(lr, 0.25 * share, peak=0.5, coupling=coupling, adamc=recipe.get("adamc", False))
+    assert optim.effective_decay(optimizer) == pytest.approx(matrix, rel=1e-12)
+
+
+def test_a_first_adamw_update_is_the_formulas() -> None:
+    before, gradients, after, _ = one_update(0.125, 1.0)
+    for name, old in before.items():
+        u = 0.125 * gradients[name] / (gradients[name].abs() + 1e-8)  # m̂ = g and v̂ = g² at the first update
+        a = 0.125 * 0.25 if old.dim() == 2 else 0.0
+        torch.testing.assert_close(after[name], old * (1 - a) - u, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_l2_goes_through_the_moments_and_is_normalised_away() -> None:
+    before, gradients, after, optimizer = one_update(0.125, 1e-3, optimizer="adam_l2")
+    for name, old in before.items():
+        g = gradients[name] + (0.25 * old if old.dim() == 2 else 0.0)
+        torch.testing.assert_close(after[name], old - 0.125 * g / (g.abs() + 1e-8), rtol=1e-9, atol=1e-12, msg=name)
+    assert optim.effective_decay(optimizer) is None
+
+
+def test_cautious_decay_spares_weights_that_the_update_grows() -> None:
+    before, gradients, after, _ = one_update(0.125, 1.0, cautious=True)
+    for name, old in before.items():
+        u = 0.125 * gradients[name] / (gradients[name].abs() + 1e-8)
+        a = 0.125 * 0.25 * (u * old >= 0) if old.dim() == 2 else 0.0
+        torch.testing.assert_close(after[name], old - u - a * old, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_an_untied_head_is_a_matrix_and_decays_without_decay_embeddings() -> None:
+    before, _, after, _ = one_update(0.125, 0.0, untied=True, decay_embeddings=False)
+    assert torch.equal(after["transformer.wte.weight"], before["transformer.wte.weight"])
+    assert torch.allclose(after["lm_head.weight"], before["lm_head.weight"] * (1 - 0.125 * 0.25))
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"optimizer": "muon"}, {"cautious": True}, {"adamc": True}, {"optimizer": "adam_l2"}]
+)
+def test_every_optimiser_goes_on_to_the_bit_from_its_saved_moments(recipe) -> None:
+    def train(model: GPT, optimizer: torch.optim.Optimizer, seeds: range) -> None:
+        for seed in seeds:
+            torch.manual_seed(seed)
+            x, y = torch.randint(30, (2, 4, 8)).unbind()
+            model(x, y)[1].backward()
+            optim.set_lr(optimizer, 1e-2)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    straight, resumed = tiny(), tiny()
+    first, second = (optim.build(model, **RECIPE | recipe) for model in (straight, resumed))
+    train(straight, first, range(3))
+    saved = {name: tensor.clone() for name, tensor in optim.moments(first).items()}
+    resumed.load_state_dict(straight.state_dict())
+    optim.load_moments(second, saved)
+    train(straight, first, range(3, 6))
+    train(resumed, second, range(3, 6))
+    for name, parameter in resumed.named_parameters():
+        assert torch.equal(parameter, straight.get_parameter(name)), name
+
+
+def test_a_fork_to_another_optimiser_takes_the_moments_that_fit() -> None:
+    adam, muon = (optim.build(tiny(), **RECIPE | {"optimizer": which}) for which in ("adamw", "muon"))
+    for group in adam.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    adam.step()
+    optim.load_moments(muon, optim.moments(adam))
+    loaded = {name.partition("/")[2] for name in optim.moments(muon)}
+    assert "transformer.wte.weight" in loaded
+    assert not any(name.endswith("c_fc.weight") for name in loaded), "Muon's momentum starts at zero"
+
+
+def test_a_resume_takes_its_own_lambda_and_betas_for_muon_too() -> None:
+    # science.md P21
+    optimizer = optim.build(tiny(), **RECIPE | {"optimizer": "muon", "weight_decay": 0.5, "beta2": 0.99})
+    optim.load_moments(optimizer, {})
+    optim.set_lr(optimizer, 1e-3)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.5, 0.0]
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-3}
+    assert {group["betas"] for group in optimizer.param_groups[1:]} == {(0.9, 0.99)}

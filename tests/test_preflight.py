@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from app import preflight
-from app.contract.config import ModelConfig, RunConfig
+from app.contract.config import ModelConfig, OptimConfig, RunConfig
 from app.contract.dataset import Manifest
 from app.contract.presets import PRESETS
 from tests.domain import manifest
@@ -46,15 +46,37 @@ def test_the_golden_run():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed (worker extra)")
-@pytest.mark.parametrize("bias", [False, True])
-def test_parameters_are_those_of_the_workers_model(bias):
+@pytest.mark.parametrize(
+    "switches", [{}, {"bias": True}, {"tied_head": False}, {"tied_head": False, "positions": "rope"}]
+)
+def test_parameters_and_flops_are_those_of_the_workers_model(switches):
     from worker.model import GPT
 
-    model = ModelConfig(n_layer=3, n_head=2, n_embd=32, block_size=16, bias=bias)
-    built = GPT(vocab_size=128, block_size=16, n_layer=3, n_head=2, n_embd=32, dropout=0.0, bias=bias)
+    model = ModelConfig(n_layer=3, n_head=2, n_embd=32, block_size=16, **switches)
+    built = GPT(128, **model.model_dump(exclude={"pad_vocab"}))
     counted = preflight.count_parameters(model, 128)
-    assert counted.total == sum(one.numel() for one in built.parameters())
+    assert (counted.total, counted.without_embeddings) == built.parameter_counts()[::2]
     assert counted.decayed == sum(one.numel() for one in built.parameters() if one.dim() >= 2)
+    assert preflight.flops_per_token(model, 128) == built.flops_per_token()
+
+
+def test_muons_checkpoint_has_one_moment_for_the_blocks_matrices():
+    matrices = 12 * 12 * 384**2
+    flight = preflight.preflight(GOLDEN.model_copy(update={"optim": OptimConfig(optimizer="muon")}), None, None)
+    assert flight.checkpoint_bytes == 12 * 40_953_216 - 4 * matrices
+
+
+def test_independent_decay_is_judged_by_what_it_takes_off():
+    flight = preflight.preflight(changed(optim={"weight_decay": 1e-4, "decay_coupling": "independent"}), None, None)
+    assert flight.effective_decay == pytest.approx(1e-4)
+    assert flight.timescale_steps == pytest.approx(10_000)
+    assert flight.total_decay == pytest.approx(0.1)
+
+
+def test_l2_in_the_gradient_is_named_as_such():
+    flight = preflight.preflight(changed(optim={"optimizer": "adam_l2"}), None, None)
+    assert "decay_l2" in {warning.kind for warning in flight.warnings}
+    assert (flight.decay_verdict, flight.timescale_steps) == ("none", None)
 
 
 def test_the_dataset_gives_vocabulary_and_epochs():
@@ -109,3 +131,23 @@ def test_the_longest_run_is_answered_at_once_and_fits_into_json():
     flight = preflight.preflight(changed(schedule={"steps": 100_000_000}, optim={"weight_decay": 0.0}), data(), {})
     assert time.perf_counter() - began < 0.05
     json.dumps(asdict(flight), allow_nan=False)
+
+
+def test_memory_by_part_and_on_each_device():
+    config = PRESETS["gpt2-124m"].config
+    flight = preflight.preflight(config, None, None)
+    assert (flight.memory_device, flight.memory_fits) == ("cuda", ())
+    assert flight.memory.weights == 4 * flight.parameters
+    assert flight.memory_bytes == sum(flight.memory.parts().values())
+    card = {"kind": "cuda", "name": "a small card", "memory_gib": 6.0}
+    flight = preflight.preflight(config, None, None, [card])
+    [text] = [warning.text for warning in flight.warnings if warning.kind == "memory_too_large"]
+    assert "a small card's 6.0 GiB: it does not fit. Micro-batch 6 with accumulation 80 is the same step." in text
+    json.dumps(asdict(flight), allow_nan=False)
+
+
+def test_memory_is_no_worry_where_one_device_has_enough_of_it():
+    cards = [{"kind": "cuda", "name": str(gib), "memory_gib": gib} for gib in (6.0, 80.0)]
+    flight = preflight.preflight(PRESETS["gpt2-124m"].config, None, None, cards)
+    assert [fit.verdict for fit in flight.memory_fits] == ["too_large", "fits"]
+    assert not [warning for warning in flight.warnings if warning.kind.startswith("memory")]

@@ -29,7 +29,7 @@ class Written:
 
 
 def report(journal: Written, **more: float) -> StepReport:
-    return StepReport(journal, tokens_per_step=1000, flops_per_token=60, weight_decay=0.1, **more)
+    return StepReport(journal, tokens_per_step=1000, flops_per_token=60, **more)
 
 
 def test_every_step_is_written_once_in_order_with_one_under_way() -> None:
@@ -53,7 +53,7 @@ def test_every_step_is_written_once_in_order_with_one_under_way() -> None:
 def test_a_steps_points_are_these() -> None:
     journal = Written()
     told = report(journal, peak_flops=2.4e6, wall_s=100.0)
-    told.add(7, 2e-3, Reading(3.0, arrived=True))
+    told.add(7, 2e-3, Reading(3.0, arrived=True), 2e-4)
     ((step, values),) = journal.steps
     assert step == 7
     assert 100 <= values.pop("x/wall_s") < 101
@@ -83,3 +83,16 @@ def test_wall_time_leaves_pauses_out() -> None:
     told = report(Written(), wall_s=50.0)
     told.paused(30.0)
     assert 19.9 < told.wall_s < 21
+
+
+def test_a_step_that_float16_skipped_is_shown_as_no_update_and_only_at_a_scale_of_last_resort_ends_the_run() -> None:
+    journal = Written()
+    told = report(journal)
+    skipped = Reading(3.0, arrived=True, grad_norm=math.inf)
+    skipped.scaling = (65536.0, True)  # type: ignore[attr-defined]
+    told.add(1, 1e-3, skipped, decay=1e-4)
+    values = journal.steps[0][1]
+    assert (values["train/loss_scale"], values["train/skipped"], values["decay/effective"]) == (65536.0, 1.0, 0.0)
+    skipped.scaling = (0.5, True)  # type: ignore[attr-defined]
+    with pytest.raises(NonFinite, match="gradient norm became inf at step 2"):
+        told.add(2, 1e-3, skipped)

@@ -75,7 +75,7 @@ def test_every_illegal_move_is_refused_and_every_legal_one_leaves_an_event(world
 
 
 def test_what_is_offered_is_possible_and_what_is_not_offered_is_refused(world):
-    verbs = ("stop", "pause", "resume", "save", "terminate", "trash")
+    verbs = ("stop", "pause", "resume", "save", "evaluate", "terminate", "kill", "trash")
     for outcome, verb in itertools.product(("paused", "stopped", "failed", "finished", None), verbs):
         run = world.launch()
         if outcome is not None:

@@ -16,7 +16,7 @@ from tiny_data import Points, Run
 from app.contract.metrics import METRICS
 from app.contract.protocol import LogLine
 from app.contract.schedule import learning_rate
-from worker import checkpoint, train
+from worker import checkpoint, endings, train
 from worker.commands import Commands
 from worker.journal import Journal
 
@@ -121,6 +121,18 @@ def test_stop_saves_and_ends_and_the_run_can_go_on(tmp_path: Path, monkeypatch: 
     assert run.telemetry(2)["outcome"] == "finished"
 
 
+def test_an_extended_run_goes_on_from_its_end(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.attempt() == 0
+    run.config["schedule"]["steps"] = 16
+    assert run.attempt(2, resume=run.checkpoint(12)) == 0
+    assert sorted(run.points(2)) == [13, 14, 15, 16]
+    s = run.job().config.schedule
+    expected = learning_rate(12, lr=s.lr, min_lr=s.min_lr, warmup_steps=s.warmup_steps, decay_steps=16)
+    assert run.points(2)[13]["train/lr"] == expected > s.min_lr
+    assert run.on_disk()[-1] == (2, 16, "end")
+
+
 def test_pause_save_and_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, commands = Run(tmp_path), Commands()
     monkeypatch.setattr(Journal, "points", told_after(2, "save", commands=commands))
@@ -139,15 +151,43 @@ def test_pause_save_and_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "unknown command: dance" in run.frames("l", 2)[0][2]
 
 
+def test_recomputed_activations_change_no_bit(tmp_path: Path) -> None:
+    curves = []
+    for name, recompute in (("off", False), ("on", True)):
+        run = Run(tmp_path, model={"dropout": 0.2}, system={"recompute": recompute})
+        run.folder = tmp_path / name
+        assert run.attempt() == 0
+        curves.append(curve(run.points()))
+    assert curves[0] == curves[1]
+
+
+def test_an_evaluation_asked_for_changes_nothing_but_the_points_it_adds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, asked, commands = Run(tmp_path), Run(tmp_path), Commands()
+    asked.folder = tmp_path / "asked"
+    plain.attempt()
+    monkeypatch.setattr(Journal, "points", told_after(6, "evaluate", commands=commands))
+    assert asked.attempt(commands=commands) == 0
+    assert [step for step in asked.points() if "val/loss" in asked.points()[step]] == [0, 4, 6, 8, 12]
+    assert [event.step for event in asked.events("evaluation")] == [0, 4, 6, 8, 12]
+    both = (curve(asked.points()), curve(plain.points()))
+    assert all(both[0][step] == both[1][step] for step in both[1] if step != 6)
+
+
 def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     # 1 − lr·λ = −9,999: the weights grow ten-thousandfold each step
     run = Run(tmp_path, schedule={"lr": 10.0, "min_lr": 10.0, "warmup_steps": 0}, optim={"weight_decay": 1000.0})
-    assert run.attempt() == train.EXIT_NON_FINITE
+    assert run.attempt() == endings.EXIT_NON_FINITE
     assert run.telemetry()["reason"] == "non_finite"
     last = run.points()[max(run.points())]
     assert not all(isinstance(value, float | int) for value in last.values()), "the page shows where it happened"
     alarm = run.events("alarm")[-1].text
     assert "became" in alarm
+    norms = run.events("alarm")[-1].data["grad_norms"]
+    assert norms["step"] == sorted(run.points())[1:][-20:]
+    assert norms["value"] == [run.points()[step]["train/grad_norm"] for step in norms["step"]]
+    assert f"The last {len(norms['step'])} gradient norms: " in alarm
     assert "The last good checkpoint is step-00000000" in alarm
     checkpoint.verify(run.checkpoint(0))
 
@@ -155,7 +195,7 @@ def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path
 def test_out_of_memory_ends_with_its_own_code_and_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train.GPT, "forward", lambda *args, **more: torch.empty(1 << 55))
     run = Run(tmp_path)
-    assert run.attempt() == train.EXIT_OUT_OF_MEMORY
+    assert run.attempt() == endings.EXIT_OUT_OF_MEMORY
     assert run.telemetry()["reason"] == "oom"
     assert "micro-batch" in run.events("alarm")[0].text
 

@@ -96,6 +96,7 @@ class Run:
 
         def counted(at: int, values: dict[str, float]) -> None:
             if at > step:
+                training.keeper.wait()  # a kill would end its thread; here the checkpoints before are simply whole
                 raise Killed
             points(at, values)
 

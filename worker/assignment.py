@@ -184,7 +184,7 @@ class Assignment:
 
     def _end_if_unwanted(self) -> bool:
         """Stopped or paused before its child began: nothing to save, so it ends at once."""
-        unwanted = [command for command in self._early if command in ("stop", "terminate", "pause")]
+        unwanted = [command for command in self._early if command in ("stop", "terminate", "kill", "pause")]
         if unwanted:
             self._end(Ending("paused" if unwanted == ["pause"] else "stopped"))
         return bool(unwanted)
@@ -208,12 +208,16 @@ class Assignment:
                 if self._child is not None:
                     self._child.terminate()
                     self._kill_at = time.monotonic() + TERMINATE_GRACE_S
+            if word == "kill":
+                self._terminated = True
+                if self._child is not None:
+                    self._child.kill()
             line = f"delete {int(command['attempt'])} {int(command['step'])}" if word == "delete_checkpoint" else word
             if self._child is None:
                 self._early.append(line)
                 if self.phase == "fetching":
                     self._end_if_unwanted()
-            elif word != "terminate":
+            elif word not in ("terminate", "kill"):
                 self._child.command(line)
 
     def _in_thread(self, work: Callable[[], None]) -> None:

@@ -2,7 +2,8 @@
 
 Nothing here has a state that a resume would have to restore: update 1,200 reads the same tokens
 whether the process started at 0 or at 1,199, and halving the micro-batch while doubling the
-accumulation changes neither the windows of a step nor their order.
+accumulation changes neither the windows of a step nor their order. The sampler `nanogpt` is the one
+exception: its windows come from a generator, whose state is in every checkpoint (worker.nanogpt_draws).
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from worker.nanogpt_draws import Draws
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -45,18 +48,28 @@ class Batches:
     """The training batches of a run."""
 
     def __init__(
-        self, tokens: Tokens, block_size: int, micro_batch: int, accumulation: int, sampler: str, seed: int
+        self,
+        tokens: Tokens,
+        block_size: int,
+        micro_batch: int,
+        accumulation: int,
+        sampler: str,
+        seed: int,
+        draws: Draws | None = None,
     ) -> None:
+        """`draws`: for the sampler nanogpt alone."""
         assert len(tokens) > block_size, (
             f"{len(tokens)} tokens are too few: one window and its target need {block_size + 1}"
         )
-        assert sampler in ("shuffled", "random"), sampler
+        assert sampler in ("shuffled", "random", "nanogpt"), sampler
+        assert (sampler == "nanogpt") == (draws is not None), f"{sampler} and {draws} do not belong together"
         self.tokens = tokens
         self.block_size = block_size
         self.micro_batch = micro_batch
         self.accumulation = accumulation
         self.sampler = sampler
         self.seed = seed
+        self.draws = draws
         self.windows = count_windows(tokens, block_size)
         self._orders: dict[int, NDArray] = {}
 
@@ -70,6 +83,8 @@ class Batches:
 
     def starts(self, update, micro):
         first = (update * self.accumulation + micro) * self.micro_batch
+        if self.draws is not None:
+            return self.draws.windows(first, self.micro_batch)
         drawn = np.arange(first, first + self.micro_batch, dtype=np.uint64)  # windows drawn since step 0
         if self.sampler == "random":
             # Offsets with replacement, as nanoGPT draws them: over e epochs' worth of tokens only

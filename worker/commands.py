@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 
 class Commands:
-    """The words of each command, oldest first: stop · pause · save · delete <attempt> <step>."""
+    """The words of each command, oldest first: stop · pause · save · evaluate · delete <attempt> <step>."""
 
     def __init__(self) -> None:
         self.terminate = False  #: SIGTERM came: save, then leave the machine

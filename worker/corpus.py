@@ -1,14 +1,17 @@
 """A prepared dataset as a run reads it: token files that are the ones the manifest describes, and the windows of both splits."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from app.contract.config import RunConfig
 from app.contract.dataset import Manifest, Split
 from worker.batches import Batches, Tokens, count_windows, fixed_windows
+from worker.nanogpt_draws import Draws
 
 
 class UnusableData(Exception):
@@ -33,12 +36,37 @@ class Corpus:
                 f"Evaluation needs two windows of {T} tokens from each split; the dataset has {len(train):,} tokens for "
                 f"training and {len(val):,} for validation. Choose a smaller context or more data."
             )
-        self.eval_windows: dict[str, tuple[Tokens, NDArray[np.int64]]] = {
-            "eval/train_loss": (train, fixed_windows(train, T, n)),
-            "val/loss": (val, fixed_windows(val, T, n)),
-        }
-        batch = config.batch
-        self.batches = Batches(train, T, batch.micro_batch, batch.accumulation, config.data.sampler, config.system.seed)
+        self._eval_tokens = {"eval/train_loss": train, "val/loss": val}
+        self._fixed_windows = {key: fixed_windows(tokens, T, n) for key, tokens in self._eval_tokens.items()}
+        batch, sampler = config.batch, config.data.sampler
+        self.draws: Draws | None = None
+        if sampler == "nanogpt":
+            n = config.eval.windows  # with replacement: there may be more of them than the split has room for
+            self.draws = Draws(
+                len(train) - T, len(val) - T, micro_batch=batch.micro_batch, accumulation=batch.accumulation,
+                eval_every=config.eval.every, eval_batches=-(-n // batch.micro_batch),
+            )  # fmt: skip
+        self.eval_count = n  #: windows of an evaluation, from each split
+        self.batches = Batches(
+            train, T, batch.micro_batch, batch.accumulation, sampler, config.system.seed, self.draws
+        )  # fmt: skip
+
+    def begin(self, saved: Mapping[str, torch.Tensor], step: int) -> None:
+        """For nanogpt: go on where the initial weights have just left the process's generator, or as `saved` at `step`."""
+        if self.draws is not None:
+            self.draws.begin(saved.get("rng/windows", torch.get_rng_state()), step)
+
+    def random_states(self, step: int) -> dict[str, torch.Tensor]:
+        """What a checkpoint of `step` has to hold for begin()."""
+        return {} if self.draws is None else {"rng/windows": self.draws.state(step)}
+
+    def eval_windows(self, step: int) -> dict[str, tuple[Tokens, NDArray[np.int64]]]:
+        """{metric: (split, starts)} for the evaluation after `step` updates; the same at every step but for nanogpt."""
+        starts = self._fixed_windows
+        if self.draws is not None:
+            drawn = self.draws.evaluation(step)
+            starts = {"eval/train_loss": drawn.train[: self.eval_count], "val/loss": drawn.val[: self.eval_count]}
+        return {key: (tokens, starts[key]) for key, tokens in self._eval_tokens.items()}
 
     def vocab_size(self, padded: bool) -> int:
         """Rows of the embedding: the tokenizer's entries, rounded up to a multiple of 64 where `padded`."""

@@ -20,8 +20,13 @@ from typing import Any
 import torch
 
 from app.contract.config import SystemConfig
+from worker import autotune
+from worker.cross_entropy import rows_for
+from worker.linear import OWN, Route, exact, shapes, take
 
 GIB = 2**30
+WHOLE_LOGITS_BYTES = GIB
+"""Up to here the loss takes all logits at once; beyond, it does only while a device has ten times their size."""
 
 PEAK_BF16_FLOPS: tuple[tuple[str, float], ...] = (
     # Dense bf16 with fp32 accumulation, from the makers' data sheets; the names are torch.cuda.get_device_name()'s.
@@ -45,10 +50,13 @@ class NumericPath:
 
     device: str  #: cpu, cuda or mps
     device_name: str
-    dtype: str  #: float32, or bfloat16 for autocast over float32 weights
+    dtype: str  #: float32, or bfloat16 or float16 for autocast over float32 weights
     compile: bool
     threads: int
     torch: str  #: version
+    tf32: bool = False  #: CUDA may round the factors of float32 products to TF32
+    products: str = str(OWN)  #: CPU, float32: the worker.linear.Route of linear layers
+    loss_rows: int = 0  #: tokens whose logits exist at once in the loss; 0: all
 
     def differences(self, other: "NumericPath") -> list[str]:
         mine, theirs = asdict(self), asdict(other)
@@ -71,6 +79,9 @@ def choose(asked: str, own: str) -> torch.device:
 def numeric_path(system: SystemConfig, device: torch.device) -> NumericPath:
     """The arithmetic of a run that starts afresh: what its configuration asks for, auto resolved for `device`."""
     dtype = system.dtype
+    if dtype == "float16" and device.type == "cpu":
+        # 2 GFLOP/s instead of 200 or more: a run would look stuck.
+        raise Unavailable("CPUs compute float16 hundreds of times slower; choose float32 or bfloat16 as the precision.")
     if dtype == "auto":
         dtype = "bfloat16" if device.type == "cuda" and _has_bf16() else "float32"
     return NumericPath(
@@ -81,12 +92,47 @@ def numeric_path(system: SystemConfig, device: torch.device) -> NumericPath:
         # torch's own default: the physical cores this process may use, or $OMP_NUM_THREADS
         threads=system.threads or torch.get_num_threads(),
         torch=torch.__version__,
+        tf32=system.tf32 and device.type == "cuda",
     )
+
+
+def fitted(path: NumericPath, model: torch.nn.Module, vocab_size: int, tokens: int, chunked_loss: str) -> NumericPath:
+    """A new run's path with what depends on its model: the route of its products, the chunks of its loss.
+
+    `tokens` of a micro-batch. Measures for about a second where there is something to choose from.
+    """
+    if path.device == "cpu" and path.dtype == "float32" and not path.compile:
+        path = replace(path, products=str(autotune.choose(model, tokens)))
+    logits_bytes = tokens * vocab_size * (4 if path.compile and path.dtype != "float32" else 12)
+    too_large = logits_bytes > max(WHOLE_LOGITS_BYTES, memory_bytes(path.device) // 10)
+    chunked = too_large if chunked_loss == "auto" else chunked_loss == "on"
+    return replace(path, loss_rows=rows_for(path.device) if chunked else 0)
+
+
+def possible(path: NumericPath, model: torch.nn.Module, tokens: int) -> NumericPath:
+    """A resumed run's path, less a route of products that this machine lacks or does not compute exactly."""
+    try:
+        kernels = set(Route.parse(path.products)) - set(OWN)
+    except ValueError:
+        return replace(path, products=str(OWN))
+    found = shapes(model, tokens)
+    fits = path.device == "cpu" and all(exact(kernel, found) for kernel in kernels)
+    return path if fits or not kernels else replace(path, products=str(OWN))
+
+
+def follow(path: NumericPath, model: Any) -> None:
+    """Have a built model compute as `path` says; the threads and the loop are set by their owners."""
+    take(model, Route.parse(path.products))
+    model.loss_rows = path.loss_rows
 
 
 def resumed_path(saved: Mapping[str, Any], fresh: NumericPath) -> NumericPath:
     """The checkpoint's arithmetic where this machine has it; `fresh` is what a run that starts here would take."""
-    path = replace(fresh, dtype=saved["dtype"], compile=saved["compile"], threads=saved["threads"])
+    # Checkpoints from before a field existed computed as its default says.
+    newer = {key: saved.get(key, getattr(NumericPath, key)) for key in ("tf32", "products", "loss_rows")}
+    path = replace(fresh, dtype=saved["dtype"], compile=saved["compile"], threads=saved["threads"], **newer)
+    if path.dtype == "float16" and fresh.device == "cpu":
+        path = replace(path, dtype="float32")
     if path.dtype == "bfloat16" and fresh.device == "cuda" and not _has_bf16():
         path = replace(path, dtype="float32")
     return path
@@ -94,8 +140,8 @@ def resumed_path(saved: Mapping[str, Any], fresh: NumericPath) -> NumericPath:
 
 def peak_flops(path: NumericPath) -> float | None:
     """The device's peak for the path's precision; None where it is not known."""
-    if path.dtype != "bfloat16":
-        return None
+    if path.dtype == "float32":
+        return None  # float16 has bfloat16's peak on every card of the table
     return next((peak for name, peak in PEAK_BF16_FLOPS if re.fullmatch(name, path.device_name)), None)
 
 
@@ -116,6 +162,13 @@ def memory_gib(device: torch.device) -> float | None:
     return None
 
 
+def memory_bytes(kind: str) -> int:
+    """All memory of the current CUDA device, else of the machine."""
+    if kind == "cuda":
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -130,12 +183,13 @@ def describe() -> list[dict[str, Any]]:
                 "kind": "cuda",
                 "name": torch.cuda.get_device_name(index),
                 "memory_gib": round(torch.cuda.get_device_properties(index).total_memory / GIB, 2),
+                "free_gib": round(torch.cuda.mem_get_info(index)[0] / GIB, 2),  # others, a desktop, may hold some
                 "device": f"cuda:{index}",
             }
             for index in range(torch.cuda.device_count())
         ]
     kind = "mps" if torch.backends.mps.is_available() else "cpu"
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
+    memory = memory_bytes(kind) / GIB
     return [{"kind": kind, "name": _cpu_name(), "memory_gib": round(memory, 2), "device": kind}]
 
 

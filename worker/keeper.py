@@ -1,7 +1,9 @@
-"""A run's checkpoints: writes them, says so in the journal, deletes those no longer kept, and puts one back."""
+"""A run's checkpoints: writes them while training goes on, says so in the journal, deletes those no longer kept, and puts one back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -26,6 +28,8 @@ class Keeper:
         self.keep_last = keep_last
         self.journal = journal
         self.journal_path = journal_path
+        self._writing: Thread | None = None
+        self._broken: Exception | None = None
         self.first_step = 0  # what earlier attempts wrote after it belongs to a past that was given up
 
     def save(
@@ -37,34 +41,74 @@ class Keeper:
         device: torch.device,
         state: Mapping[str, Any],
         val_loss: float | None,
-    ) -> bool:
-        """Whether there is a checkpoint of `step` now; a disk that has no room costs the checkpoint, not the run."""
+        random: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Copy the state, then write it in the background; a disk that has no room costs the checkpoint, not the run.
+
+        Returns once the copy is made; with a write still under way it waits for that first, so there is one at a time.
+        """
+        self.wait()
         path = checkpoint.folder(self.run_dir, self.attempt, step)
         existing = next((each for each in checkpoint.found(self.run_dir) if each.path == path), None)
+        write: Callable[[], checkpoint.Found]
+        if existing:
+            write = partial(checkpoint.rewrite_reasons, existing, existing.reasons | reasons)
+        else:
+            write = partial(
+                checkpoint.save, self.run_dir, self.attempt, step,
+                model=copied(dict(model.named_parameters())),
+                optimizer=copied(optim.moments(optimizer) | random_states(device) | dict(random or {})),
+                state=dict(state), reasons=set(reasons), run=self.run, val_loss=val_loss,
+            )  # fmt: skip
+        # Not a daemon: a process that ends in an orderly way still finishes the write.
+        self._writing = Thread(target=self._write, args=(write, step, state["best_step"]), name="checkpoint")
+        self._writing.start()
+
+    def wait(self) -> None:
+        """Until nothing is being written; raises what went wrong other than a disk without room."""
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+        if self._broken is not None:
+            broken, self._broken = self._broken, None
+            raise broken
+
+    def _write(self, write: Callable[[], checkpoint.Found], step: int, best_step: int) -> None:
         try:
-            if existing:
-                saved = checkpoint.rewrite_reasons(existing, existing.reasons | reasons)
-            else:
-                # A resume from here takes the points up to here for granted: they go to the disk first.
-                if self.journal_path.exists():
-                    checkpoint.fsync(self.journal_path)
-                saved = checkpoint.save(
-                    self.run_dir, self.attempt, step,
-                    model=dict(model.named_parameters()), optimizer=optim.moments(optimizer) | random_states(device),
-                    state=state, reasons=reasons, run=self.run, val_loss=val_loss,
-                )  # fmt: skip
+            # A resume from here takes the points up to here for granted: they go to the disk first.
+            if self.journal_path.exists():
+                checkpoint.fsync(self.journal_path)
+            # Said before older ones are deleted: the server must never be left with checkpoints that are gone.
+            self._announce(write())
+            self._prune(best_step)
         except OSError as error:
             self.journal.event("alarm", step, text=f"No checkpoint at step {step}: {error}"[:2000])
-            return False
-        self._announce(saved)
-        self._prune(state["best_step"])
-        return True
+        except Exception as error:  # of the writer's thread, told to training's
+            self._broken = error
 
     def delete(self, attempt: int, step: int) -> None:
+        """For a person who asked for it."""
+        self.wait()
+        self._delete(attempt, step)
+
+    def _delete(self, attempt: int, step: int) -> None:
         path = checkpoint.folder(self.run_dir, attempt, step)
         if path.is_dir():
             checkpoint.delete(path)
         self.journal.event("checkpoint_deleted", step, attempt=attempt, step=step)
+
+    def to_go_on_from(self, asked: Path | None) -> Path | None:
+        """The checkpoint asked for if every byte of it is as it was written, else an older one that is, said aloud."""
+        if asked is None:
+            return None
+        try:
+            checkpoint.verify(asked)
+        except checkpoint.Damaged as error:
+            older = checkpoint.newest_verified(self.run_dir, at_most=int(asked.name.removeprefix("step-")))
+            instead = f"going on from {older.name}" if older else "starting afresh"
+            self.journal.event("alarm", text=f"The checkpoint {asked.name} is damaged; {instead}. {error}"[:2000])
+            return older
+        return asked
 
     def _announce(self, saved: checkpoint.Found) -> None:
         manifest = saved.manifest
@@ -82,9 +126,21 @@ class Keeper:
             (past if of_this_past else given_up).append(each)
         gone, demoted = checkpoint.surplus(past, best_step, self.keep_last)
         for each in gone + [each for each in given_up if each.attempt < self.attempt and "asked" not in each.reasons]:
-            self.delete(each.attempt, each.step)
+            self._delete(each.attempt, each.step)
         for each in demoted:
             self._announce(checkpoint.rewrite_reasons(each, each.reasons - {"best"}))
+
+
+def copied(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """On the host, of their own memory: training may go on changing the originals."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def not_finite(model: torch.nn.Module) -> str | None:
+    """The first parameter that holds something not finite. One look at the device, whatever the number of tensors."""
+    named = dict(model.named_parameters())
+    flags = torch.stack([parameter.isfinite().all() for parameter in named.values()]).tolist()
+    return next((name for name, finite in zip(named, flags, strict=True) if not finite), None)
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:

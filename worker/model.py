@@ -1,7 +1,9 @@
-"""GPT-2's network: pre-LN blocks, GELU, learned positions, output head tied to the token embedding.
+"""GPT-2's network: pre-LN blocks, GELU, learned positions, output head tied to the token embedding; each can be switched.
 
 Layout, parameter names and the order in which initial weights are drawn are nanoGPT's, so that equal
-seeds give equal weights and its checkpoints can be compared tensor by tensor.
+seeds give equal weights and its checkpoints can be compared tensor by tensor. The switches are those of
+modded-nanogpt and nanochat: ReLU², rotary positions, QK norm, zero-initialised projections, an untied
+head and soft-capped logits.
 
 Shapes: B sequences, T tokens, C channels (n_embd), H heads, V vocabulary.
 """
@@ -11,12 +13,15 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from worker.cross_entropy import chunked_cross_entropy
 
 
 class Attention(nn.Module):
     """Causal self-attention; flash kernels where the device has them."""
 
-    def __init__(self, n_embd, n_head, dropout, bias):
+    def __init__(self, n_embd, n_head, dropout, bias, qk_norm=False):
         super().__init__()
         assert n_embd % n_head == 0, f"width {n_embd} is not a multiple of {n_head} heads"
         self.c_attn = nn.Linear(n_embd, 3 * n_embd, bias=bias)  # query, key and value in one product
@@ -24,56 +29,102 @@ class Attention(nn.Module):
         self.resid_dropout = nn.Dropout(dropout)
         self.n_head = n_head
         self.dropout = dropout
+        self.qk_norm = qk_norm
 
-    def forward(self, x):  # (B, T, C)
+    def forward(self, x, turn=None):  # (B, T, C); turn: cosines and sines (T, C/H/2) of rotary positions
         B, T, C = x.shape
         q, k, v = self.c_attn(x).split(C, dim=2)
         q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, H, T, C/H)
+        if self.qk_norm:
+            # No gain of its own: with |q| = |k| = √(C/H) a score lies between ±√(C/H).
+            q, k = (F.rms_norm(t, (t.shape[-1],)) for t in (q, k))
+        if turn is not None:
+            q, k = rotate(q, *turn), rotate(k, *turn)
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
         return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
 
 
+def rotate(x, cos, sin):
+    """Turn channel i of x (B, H, T, D) together with channel i + D/2 by the angle of its position (RoPE, 2104.09864)."""
+    cos, sin = cos[: x.shape[2]].to(x.dtype), sin[: x.shape[2]].to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def angles(block_size, size):
+    """Cosines and sines (T, size/2) of position · 10000^(−2i/size); in float32, for positions do not fit bfloat16."""
+    frequency = 10000.0 ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
+    angle = torch.outer(torch.arange(block_size, dtype=torch.float32), frequency)
+    return angle.cos(), angle.sin()
+
+
+class Relu2(nn.Module):
+    def forward(self, x):
+        return F.relu(x).square()
+
+
 class MLP(nn.Module):
-    def __init__(self, n_embd, dropout, bias):
+    def __init__(self, n_embd, dropout, bias, activation="gelu"):
         super().__init__()
+        assert activation in ("gelu", "relu2"), f"{activation} is neither gelu nor relu2"
         self.c_fc = nn.Linear(n_embd, 4 * n_embd, bias=bias)
-        self.gelu = nn.GELU()
+        self.activation = nn.GELU() if activation == "gelu" else Relu2()
         self.c_proj = nn.Linear(4 * n_embd, n_embd, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x):
-        return self.dropout(self.c_proj(self.gelu(self.c_fc(x))))
+        return self.dropout(self.c_proj(self.activation(self.c_fc(x))))
 
 
 class Block(nn.Module):
-    def __init__(self, n_embd, n_head, dropout, bias):
+    def __init__(self, n_embd, n_head, dropout, bias, activation="gelu", qk_norm=False):
         super().__init__()
         self.ln_1 = nn.LayerNorm(n_embd, bias=bias)
-        self.attn = Attention(n_embd, n_head, dropout, bias)
+        self.attn = Attention(n_embd, n_head, dropout, bias, qk_norm)
         self.ln_2 = nn.LayerNorm(n_embd, bias=bias)
-        self.mlp = MLP(n_embd, dropout, bias)
+        self.mlp = MLP(n_embd, dropout, bias, activation)
 
-    def forward(self, x):
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x, turn=None):
+        x = x + self.attn(self.ln_1(x), turn)
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
     """Tokens (B, T) to the channels (B, T, C) from which the next token is read."""
 
-    def __init__(self, vocab_size, block_size, n_layer, n_head, n_embd, dropout, bias):
+    def __init__(
+        self, vocab_size, block_size, n_layer, n_head, n_embd, dropout, bias,
+        activation="gelu", positions="learned", qk_norm=False,
+    ):  # fmt: skip
         super().__init__()
+        assert positions in ("learned", "rope"), f"{positions} is neither learned nor rope"
         self.wte = nn.Embedding(vocab_size, n_embd)
-        self.wpe = nn.Embedding(block_size, n_embd)
+        self.rope = positions == "rope"
+        if self.rope:
+            cos, sin = angles(block_size, n_embd // n_head)
+            # Computed, not learnt: in no checkpoint, and moved to the device with the weights.
+            self.register_buffer("cos", cos, persistent=False)
+            self.register_buffer("sin", sin, persistent=False)
+        else:
+            self.wpe = nn.Embedding(block_size, n_embd)
         self.drop = nn.Dropout(dropout)
-        self.h = nn.ModuleList(Block(n_embd, n_head, dropout, bias) for _ in range(n_layer))
+        self.h = nn.ModuleList(Block(n_embd, n_head, dropout, bias, activation, qk_norm) for _ in range(n_layer))
         self.ln_f = nn.LayerNorm(n_embd, bias=bias)
+        self.recompute = False  # keep each block's input only and run the block again in the backward pass
 
     def forward(self, idx):
-        position = torch.arange(idx.shape[1], device=idx.device)
-        x = self.drop(self.wte(idx) + self.wpe(position))
+        x = self.wte(idx)
+        if not self.rope:
+            x = x + self.wpe(torch.arange(idx.shape[1], device=idx.device))
+        x = self.drop(x)
+        turn = (self.cos, self.sin) if self.rope else None
         for block in self.h:
-            x = block(x)
+            # The random state is put back for the second run, so that dropout drops the same again.
+            x = (
+                checkpoint(block, x, turn, use_reentrant=False)
+                if self.recompute and torch.is_grad_enabled()
+                else block(x, turn)
+            )
         return self.ln_f(x)
 
 
@@ -87,39 +138,77 @@ class GPT(nn.Module):
         n_embd: int,
         dropout: float = 0.0,
         bias: bool = False,
+        *,
+        activation: str = "gelu",
+        positions: str = "learned",
+        qk_norm: bool = False,
+        zero_init: bool = False,
+        tied_head: bool = True,
+        softcap: float = 0.0,
     ) -> None:
         super().__init__()
         self.block_size = block_size
         self.n_layer = n_layer
         self.n_embd = n_embd
-        self.transformer = Transformer(vocab_size, block_size, n_layer, n_head, n_embd, dropout, bias)
+        self.tied_head = tied_head
+        self.softcap = softcap
+        self.loss_rows = 0  # tokens whose logits exist at once in the loss; 0: all
+        self.transformer = Transformer(
+            vocab_size, block_size, n_layer, n_head, n_embd, dropout, bias, activation, positions, qk_norm
+        )
         self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
         # The head draws its own initial weights first and is shared only then: nanoGPT's order of draws.
         # named_parameters() lists the shared tensor once, as transformer.wte.weight.
-        self.transformer.wte.weight = self.lm_head.weight
+        if tied_head:
+            self.transformer.wte.weight = self.lm_head.weight
 
         self.apply(_draw)
         # Each block adds two branches to the residual stream; smaller draws keep its variance at depth (GPT-2 paper).
         for name, parameter in self.named_parameters():
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, mean=0.0, std=0.02 / math.sqrt(2 * n_layer))
+                if zero_init:  # after the draw, so that every other tensor starts the same with and without
+                    nn.init.zeros_(parameter)
+        if zero_init and not tied_head:
+            nn.init.zeros_(self.lm_head.weight)
 
     def forward(self, idx, targets, reduction="mean"):
-        """Logits (B, T, V) and the cross-entropy in nats: a scalar, or (B, T) with reduction="none"."""
+        """Logits (B, T, V) and the cross-entropy in nats: a scalar, or (B, T) with reduction="none".
+
+        In chunks (loss_rows) the logits never exist as a whole, and None stands in their place.
+        """
         assert idx.shape[1] <= self.block_size, f"{idx.shape[1]} tokens are more than the context of {self.block_size}"
-        logits = self.lm_head(self.transformer(idx))
+        x = self.transformer(idx)
+        if self.loss_rows:
+            loss = chunked_cross_entropy(
+                x.flatten(0, 1), self.lm_head.weight, targets.flatten(),
+                rows=self.loss_rows, softcap=self.softcap, reduction=reduction,
+            )  # fmt: skip
+            return None, loss if reduction == "mean" else loss.view_as(targets)
+        logits = self.capped(self.lm_head(x))
         loss = F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1), reduction=reduction)
         return logits, loss if reduction == "mean" else loss.view_as(targets)
 
+    def capped(self, logits: torch.Tensor) -> torch.Tensor:
+        """cap·tanh(logits/cap), in float32; the logits themselves without a cap."""
+        if not self.softcap:
+            return logits
+        return self.softcap * torch.tanh(logits.float() / self.softcap)
+
     def parameter_counts(self) -> tuple[int, int, int]:
-        """(all, without the position table, without both embeddings); the tied head counts once."""
+        """(all, without the position table, without embeddings and head); the tied head counts once."""
         everything = sum(p.numel() for p in self.parameters())
-        positions = self.transformer.wpe.weight.numel()
-        return everything, everything - positions, everything - positions - self.transformer.wte.weight.numel()
+        positions = 0 if self.transformer.rope else self.transformer.wpe.weight.numel()
+        tables = self.transformer.wte.weight.numel() * (1 if self.tied_head else 2)
+        return everything, everything - positions, everything - positions - tables
 
     def flops_per_token(self) -> int:
-        """6N + 12·L·C·T, forward and backward: PaLM's appendix B, with N without the position table as nanoGPT counts."""
-        return 6 * self.parameter_counts()[1] + 12 * self.n_layer * self.n_embd * self.block_size
+        """6N + 12·L·C·T, forward and backward: PaLM's appendix B, with N without the position table as nanoGPT counts.
+
+        An untied token embedding is only looked up: of the two tables the head alone is multiplied.
+        """
+        multiplied = self.parameter_counts()[1] - (0 if self.tied_head else self.transformer.wte.weight.numel())
+        return 6 * multiplied + 12 * self.n_layer * self.n_embd * self.block_size
 
 
 def _draw(module):

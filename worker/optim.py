@@ -1,7 +1,8 @@
-"""AdamW: which tensors decay, in an order that never changes, and its moments by name.
+"""The optimiser of a run: which tensors decay and by how much, in an order that never changes, and its moments by name.
 
-Decoupled decay: each update first multiplies a decayed tensor by 1 − lr·λ and then subtracts
-lr·m̂/(√v̂+ε). The loss and the gradients never see λ.
+Decoupled decay: an update takes the share a off a decayed tensor and subtracts lr·m̂/(√v̂+ε). The loss and
+the gradients never see λ. a is lr·λ unless a run asks otherwise (app.contract.schedule.decay_per_step);
+torch's optimisers multiply by 1 − lr·weight_decay, so their weight_decay is set to a/lr before each update.
 """
 
 from collections.abc import Mapping
@@ -9,16 +10,22 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-Groups = dict[str, list[nn.Parameter]]
+from app.contract.schedule import decay_per_step
+from worker.cautious import CautiousAdamW
+from worker.muon import Muon
 
 EMBEDDINGS = ("transformer.wte.weight", "transformer.wpe.weight")
+BLOCKS = "transformer.h."
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+ALMOST_NO_LR = 1e-20
+"""Stands in for a rate of exactly 0 where decay goes on without it: a/lr stays finite, and no weight is moved by it."""
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_embeddings: bool = True) -> list[dict]:
     """The groups for AdamW, ordered and explicit: matrices decay; biases, norms and every other 1-D tensor never do.
 
-    Without decay_embeddings the token embedding, which is also the output head, and the position table are spared.
+    Without decay_embeddings the token embedding, which is also a tied output head, and the position table are
+    spared; an untied head is a matrix like any other.
     """
     decayed: dict[str, nn.Parameter] = {}
     spared: dict[str, nn.Parameter] = {}
@@ -36,14 +43,72 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_embeddings: bo
 
 def adamw(groups: list[dict], lr: float, betas: tuple[float, float], eps: float) -> torch.optim.AdamW:
     """AdamW over `groups`, fused into one kernel where the device has it (CPU: 0.26 ms instead of 0.97 for 27 tensors)."""
-    groups = [group for group in groups if group["params"]]
-    device = groups[0]["params"][0].device.type
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=device in ("cpu", "cuda"))
+    return torch.optim.AdamW(_filled(groups), lr=lr, betas=betas, eps=eps, fused=_fused(groups))
+
+
+def cautious_adamw(groups: list[dict], lr: float, betas: tuple[float, float], eps: float) -> CautiousAdamW:
+    return CautiousAdamW(_filled(groups), lr=lr, betas=betas, eps=eps, fused=_fused(groups))
+
+
+def build(
+    model: nn.Module,
+    *,
+    optimizer: str,
+    peak: float,
+    weight_decay: float,
+    decay_embeddings: bool,
+    decay_coupling: str,
+    adamc: bool,
+    cautious: bool,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    muon_momentum: float,
+    muon_scale: float,
+) -> torch.optim.Optimizer:
+    """The optimiser that a configuration asks for; `peak` is the learning rate at which its schedule peaks."""
+    assert optimizer in ("adamw", "muon", "adam_l2"), f"{optimizer} is no optimiser of this module"
+    decayed, spared = parameter_groups(model, weight_decay, decay_embeddings)
+    # The blocks' matrices are the normalised layers: a norm stands before each. AdamC corrects them, Muon moves them.
+    groups = [*_split(decayed), spared] if adamc or optimizer == "muon" else [decayed, spared]
+    for group in groups:
+        coupling = "gradient" if optimizer == "adam_l2" else decay_coupling
+        group |= {"decay": group["weight_decay"], "coupling": coupling, "adamc": False, "peak": peak}
+    groups[0]["adamc"] = adamc
+    if optimizer == "adam_l2":
+        # Not what AdamW does: λ·w goes through the moments, so that weights with large gradients decay least.
+        return torch.optim.Adam(_filled(groups), lr=peak, betas=(beta1, beta2), eps=eps, fused=_fused(groups))
+    by_adam = groups[1:] if optimizer == "muon" else groups
+    make = cautious_adamw if cautious else adamw
+    adam = make(by_adam, peak, (beta1, beta2), eps)
+    return Muon(groups[0], adam, momentum=muon_momentum, scale=muon_scale) if optimizer == "muon" else adam
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of the coming update, and the decay that goes with it."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+        if "decay" not in group:  # a bare group keeps the λ it was made with
+            continue
+        group["weight_decay"] = decay = group["decay"] * group.get("share", 1.0)
+        if group["coupling"] == "independent" or group["adamc"]:
+            group["lr"] = rate = lr or ALMOST_NO_LR
+            a = decay_per_step(rate, decay, peak=group["peak"], coupling=group["coupling"], adamc=group["adamc"])
+            group["weight_decay"] = a / rate
+
+
+def set_decay_share(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """The share of λ that is in force from the coming update on (app.contract.schedule.decay_share)."""
+    for group in optimizer.param_groups:
+        group["share"] = share
+
+
+def effective_decay(optimizer: torch.optim.Optimizer) -> float | None:
+    """a of the newest update for the blocks' matrices; None where λ went through the gradient."""
+    group = optimizer.param_groups[0]
+    if group.get("coupling") == "gradient":
+        return None
+    return group["lr"] * group["weight_decay"]
 
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -57,81 +122,53 @@ def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         for group in optimizer.param_groups
         for name, parameter in zip(group["names"], group["params"], strict=True)
         if parameter in optimizer.state
-        for key in _MOMENTS
+        for key in _moments_of(group)
     }
 
 
 def load_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what moments() gave; tensors of the wrong shape are refused."""
+    """Put back what moments() gave; tensors of the wrong shape are refused.
+
+    A tensor whose moments are of another optimiser (a fork from AdamW to Muon) starts with none.
+    """
     for group in optimizer.param_groups:
+        keys = _moments_of(group)
         for name, parameter in zip(group["names"], group["params"], strict=True):
-            if f"step/{name}" not in tensors:
+            if any(f"{key}/{name}" not in tensors for key in keys):
                 continue
-            first, second, step = (tensors[f"{key}/{name}"] for key in _MOMENTS)
+            state = {key: tensors[f"{key}/{name}"] for key in keys}
+            first = state[keys[0]]
             assert first.shape == parameter.shape, (
                 f"{name} is {tuple(parameter.shape)}, its moments {tuple(first.shape)}"
             )
             # fused kernels read the step count on the device, the others on the host
             step_device = parameter.device if group.get("fused") else "cpu"
             optimizer.state[parameter] = {
-                "step": step.to(step_device, copy=True),
-                "exp_avg": first.to(parameter.device, copy=True),
-                "exp_avg_sq": second.to(parameter.device, copy=True),
+                key: tensor.to(step_device if key == "step" else parameter.device, copy=True)
+                for key, tensor in state.items()
             }
 
 
-def metric_groups(model: nn.Module) -> Groups:
-    """{"attn.qkv": [tensors], …}: the groups of rms/ and update_ratio/, in app.contract.metrics' order, none empty."""
-    groups: Groups = {
-        group: [] for group in ("embedding", "attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "norm", "bias")
-    }
-    for name, parameter in model.named_parameters():
-        groups[_metric_group(name)].append(parameter)
-    return {group: tensors for group, tensors in groups.items() if tensors}
+def _moments_of(group):
+    return ("momentum",) if group.get("muon") else _MOMENTS
 
 
-def _metric_group(name):
-    if name.endswith(".bias"):
-        return "bias"
-    if name in EMBEDDINGS:
-        return "embedding"
-    for part, group in (
-        ("c_attn", "attn.qkv"),
-        ("attn.c_proj", "attn.proj"),
-        ("c_fc", "mlp.fc"),
-        ("mlp.c_proj", "mlp.proj"),
-    ):
-        if part in name:
-            return group
-    assert ".ln_" in name, f"{name} belongs to no metric group"
-    return "norm"
+def _split(group):
+    """(the blocks' matrices, the embeddings and an untied head) of a decayed group, each in its order."""
+    parts = []
+    for wanted in (True, False):
+        chosen = {
+            name: parameter
+            for name, parameter in zip(group["names"], group["params"], strict=True)
+            if name.startswith(BLOCKS) is wanted
+        }
+        parts.append({**group, "names": list(chosen), "params": list(chosen.values())})
+    return parts
 
 
-@torch.no_grad()
-def rms(groups: Groups) -> dict[str, float]:
-    """{group: ‖w‖/√n} over metric_groups(model): one transfer from the device for all."""
-    squares = torch.stack([_square(tensors) for tensors in groups.values()]).tolist()
-    sizes = [sum(t.numel() for t in tensors) for tensors in groups.values()]
-    return {group: (square / size) ** 0.5 for group, square, size in zip(groups, squares, sizes, strict=True)}
+def _filled(groups):
+    return [group for group in groups if group["params"]]
 
 
-@torch.no_grad()
-def snapshot(groups: Groups) -> dict[str, list[Tensor]]:
-    """A copy of the weights before an update, for update_ratios()."""
-    return {group: [tensor.detach().clone() for tensor in tensors] for group, tensors in groups.items()}
-
-
-@torch.no_grad()
-def update_ratios(groups: Groups, before: Mapping[str, list[Tensor]]) -> dict[str, float]:
-    """{group: ‖w_after − w_before‖/‖w_before‖}, decay included; a group that was all zeros has no ratio."""
-    ratios = {}
-    for group, tensors in groups.items():
-        size = _square(before[group])
-        change = _square([after - old for after, old in zip(tensors, before[group], strict=True)])
-        ratios[group] = (change / size).sqrt()
-    values = torch.stack(list(ratios.values())).tolist()
-    return {group: value for group, value in zip(groups, values, strict=True) if value < float("inf")}
-
-
-def _square(tensors):
-    return torch.stack([tensor.detach().float().square().sum() for tensor in tensors]).sum()
+def _fused(groups):
+    return next(group for group in groups if group["params"])["params"][0].device.type in ("cpu", "cuda")

@@ -10,6 +10,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+KEPT_NORMS = 20
+"""Gradient norms told when a run stops for something not finite."""
+
 
 class Sink(Protocol):
     """What the engine writes to: worker.journal's Journal or NullJournal."""
@@ -30,7 +33,11 @@ class Reading(Protocol):
 
 
 class NonFinite(ArithmeticError):
-    """The loss or the gradient norm is not finite."""
+    """The loss, the gradient norm or a weight is not finite."""
+
+    def __init__(self, text: str, grad_norms: Mapping[int, float]) -> None:
+        super().__init__(text)
+        self.grad_norms = dict(grad_norms)  #: step → norm of the last steps, the cause's trace
 
 
 class StepReport:
@@ -42,18 +49,17 @@ class StepReport:
         *,
         tokens_per_step: int,
         flops_per_token: int,
-        weight_decay: float,
         peak_flops: float | None = None,
         wall_s: float = 0.0,
     ) -> None:
         self.journal = journal
         self.tokens_per_step = tokens_per_step
         self.flops_per_token = flops_per_token
-        self.weight_decay = weight_decay
         self.peak_flops = peak_flops  # of the device at the run's precision; None: no MFU is shown
         self.loss = math.nan  # of the newest step written, as tok_per_s
         self.tok_per_s = 0.0
-        self._pending: deque[tuple[int, float, Reading]] = deque()  # (step, lr, scalars), oldest first
+        self.grad_norms: dict[int, float] = {}  # step → norm of the last KEPT_NORMS steps written
+        self._pending: deque[tuple[int, float, float | None, Reading]] = deque()  # oldest first
         self._zero = time.perf_counter() - wall_s
 
     @property
@@ -69,18 +75,18 @@ class StepReport:
         tokens = step * self.tokens_per_step
         return {"x/tokens": tokens, "x/wall_s": self.wall_s, "x/flops": float(tokens * self.flops_per_token)}
 
-    def add(self, step: int, lr: float, scalars: Reading) -> None:
-        """`step` is under way: write it if it is done, and wait for the one before it.
+    def add(self, step: int, lr: float, scalars: Reading, decay: float | None = None) -> None:
+        """`step` is under way: write it if it is done, and wait for the one before it. `decay` is the share it takes off.
 
         That wait costs the device nothing: the kernels of `step` are already in its queue.
         """
-        self._pending.append((step, lr, scalars))
+        self._pending.append((step, lr, decay, scalars))
         while len(self._pending) > 1:
             self._write()
         self.poll()
 
     def poll(self) -> None:
-        while self._pending and self._pending[0][2].ready():
+        while self._pending and self._pending[0][3].ready():
             self._write()
 
     def settle(self) -> None:
@@ -89,8 +95,10 @@ class StepReport:
             self._write()
 
     def _write(self) -> None:
-        step, lr, scalars = self._pending.popleft()
+        step, lr, decay, scalars = self._pending.popleft()
         self.loss, grad_norm, step_ms = scalars.read()
+        self.grad_norms[step] = grad_norm
+        self.grad_norms.pop(step - KEPT_NORMS, None)
         self.tok_per_s = self.tokens_per_step / step_ms * 1e3
         values = {
             "train/loss": self.loss,
@@ -98,14 +106,26 @@ class StepReport:
             "train/grad_norm": grad_norm,
             "train/tok_per_s": self.tok_per_s,
             "train/step_ms": step_ms,
-            "decay/effective": lr * self.weight_decay,
             **self.axes(step),
         }
+        if decay is not None:
+            values["decay/effective"] = decay
         if self.peak_flops:
             values["train/mfu"] = self.tok_per_s * self.flops_per_token / self.peak_flops
+        if squares := getattr(scalars, "grad_squares", None):
+            values["noise/grad_sq_micro"], values["noise/grad_sq_batch"] = squares
+        scaling: tuple[float, bool] | None = getattr(
+            scalars, "scaling", None
+        )  # float16: the loss scale, skipped or not
+        skipped = scaling is not None and scaling[1]
+        if scaling is not None:
+            values |= {"train/loss_scale": scaling[0], "train/skipped": float(skipped)}
+            if skipped and decay is not None:
+                values["decay/effective"] = 0.0  # no update, no decay
         self.journal.points(step, values)
         # Written first, then refused: a run that diverged has to show it.
         if not math.isfinite(self.loss):
-            raise NonFinite(f"The loss became {self.loss} at step {step}.")
-        if not math.isfinite(grad_norm):
-            raise NonFinite(f"The gradient norm became {grad_norm} at step {step}.")
+            raise NonFinite(f"The loss became {self.loss} at step {step}.", self.grad_norms)
+        # An overflow at a high scale is what the scale is lowered for; at a scale below 1 there is no way down.
+        if not math.isfinite(grad_norm) and not (skipped and scaling is not None and scaling[0] >= 1):
+            raise NonFinite(f"The gradient norm became {grad_norm} at step {step}.", self.grad_norms)

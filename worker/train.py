@@ -19,25 +19,27 @@ from os import fstat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from app.contract.config import RunConfig
 from app.contract.protocol import EXIT_REQUEUE
-from app.contract.schedule import learning_rate
-from worker import checkpoint, devices, optim
+from app.contract.schedule import decay_share, learning_rate
+from worker import checkpoint, devices, endings, optim, signals
+from worker.batches import Tokens
 from worker.commands import Commands
-from worker.corpus import Corpus, UnusableData
-from worker.evaluate import bits_per_byte, evaluate, perplexity
+from worker.corpus import Corpus
+from worker.evaluate import Evaluation, bits_per_byte, evaluate, perplexity
 from worker.journal import Journal
-from worker.keeper import Keeper, Misfit, restore
-from worker.loop import Loop
+from worker.keeper import Keeper, not_finite, restore
+from worker.loop import Loop, without_collector
 from worker.model import GPT
+from worker.relief import Relief
 from worker.report import NonFinite, Sink, StepReport
 
-EXIT_NON_FINITE = 3
-EXIT_OUT_OF_MEMORY = 4
 EXITS = {"finished": 0, "stopped": 0, "paused": 0, "requeue": EXIT_REQUEUE}
 LOOK_FOR_ROOM_S = 0.2
 REPORTED_WINDOWS = 20_000
@@ -77,14 +79,15 @@ class Training:
     def run(self) -> str:
         """Train to the last step or to a command; returns the outcome."""
         self.load()
-        if self.step == 0:
-            self.evaluate({})
-            self.save({"start"})
-        while self.step < self.config.schedule.steps:
-            if outcome := self.obey():
-                return outcome
-            if self.has_room():
-                self.update()
+        with without_collector():
+            if self.step == 0:
+                self.evaluate({})
+                self.save({"start"})
+            while self.step < self.config.schedule.steps:
+                if outcome := self.obey():
+                    return outcome
+                if self.has_room():
+                    self.update()
         return "finished"
 
     # ---------------------------------------------------------------------------------------------
@@ -93,7 +96,7 @@ class Training:
     def load(self) -> None:
         self.journal.event("phase", text="loading")
         config = self.config
-        saved = self.verified_checkpoint()
+        saved = self.keeper.to_go_on_from(self.job.resume)
         weights, moments, state = checkpoint.load(saved) if saved else ({}, {}, {})
 
         device = devices.choose(config.system.device, self.job.device)
@@ -105,40 +108,36 @@ class Training:
         torch.manual_seed(config.system.seed)  # of every device
         m, o = config.model, config.optim
         vocab_size = self.corpus.vocab_size(m.pad_vocab)
-        self.model = GPT(vocab_size, m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout, m.bias).to(device)
-        self.groups = optim.metric_groups(self.model)
-        decay_groups = optim.parameter_groups(self.model, o.weight_decay, o.decay_embeddings)
-        self.optimizer = optim.adamw(decay_groups, config.schedule.lr, (o.beta1, o.beta2), o.eps)
+        self.model = GPT(vocab_size, **m.model_dump(exclude={"pad_vocab"})).to(device)
+        self.model.transformer.recompute = config.system.recompute
+        self.corpus.begin(moments, state.get("step", 0))
+        self.groups = signals.metric_groups(self.model)
+        recipe = o.model_dump(exclude={"clip", "decay_schedule"})
+        self.optimizer = optim.build(self.model, peak=config.schedule.lr, **recipe)
         if saved:
             restore(self.model, self.optimizer, weights, moments, device)
             self.step = self.keeper.first_step = state["step"]
             self.best_val, self.best_step = state["best_val"], state["best_step"]
+        tokens = config.batch.micro_batch * m.block_size
+        if saved:
+            self.path = devices.possible(self.path, self.model, tokens)
+        else:
+            self.path = devices.fitted(self.path, self.model, vocab_size, tokens, config.system.chunked_loss)
+        devices.follow(self.path, self.model)
         self.loop = Loop(
             self.model, self.optimizer, self.corpus.batches,
-            clip=o.clip, device=device, dtype=self.path.dtype, compiled=self.path.compile,
+            clip=o.clip, device=device, dtype=self.path.dtype, compiled=self.path.compile, tf32=self.path.tf32,
         )  # fmt: skip
+        self.loop.scaler.load_state_dict(state.get("scaler") or self.loop.scaler.state_dict())
+        self.relief = Relief(self.loop, self.journal, state.get("batch"))
         self.announce(state)
         self.report = StepReport(
             self.journal,
             tokens_per_step=config.tokens_per_step,
             flops_per_token=self.model.flops_per_token(),
-            weight_decay=o.weight_decay,
             peak_flops=devices.peak_flops(self.path),
             wall_s=state.get("wall_s", 0.0),
         )
-
-    def verified_checkpoint(self) -> Path | None:
-        asked = self.job.resume
-        if asked is None:
-            return None
-        try:
-            checkpoint.verify(asked)
-        except checkpoint.Damaged as error:
-            older = checkpoint.newest_verified(self.run_dir, at_most=int(asked.name.removeprefix("step-")))
-            instead = f"going on from {older.name}" if older else "starting afresh"
-            self.journal.event("alarm", text=f"The checkpoint {asked.name} is damaged; {instead}. {error}"[:2000])
-            return older
-        return asked
 
     def announce(self, state: Mapping[str, Any]) -> None:
         everything, _, no_embedding = self.model.parameter_counts()
@@ -150,9 +149,8 @@ class Training:
             tokens_per_step=self.config.tokens_per_step,
             flops_per_token=self.model.flops_per_token(),
             peak_flops=devices.peak_flops(self.path),
-            micro_batch=self.config.batch.micro_batch,
-            accumulation=self.config.batch.accumulation,
-            eval_windows=len(self.corpus.eval_windows["val/loss"][1]),
+            **self.relief.cut(),
+            eval_windows=self.corpus.eval_count,
             train_tokens=self.corpus.manifest.train.tokens,
             val_tokens=self.corpus.manifest.val.tokens,
         )
@@ -174,22 +172,26 @@ class Training:
         s = self.config.schedule
         last = self.step + 1 == s.steps
         evaluation = last or (self.step + 1) % self.config.eval.every == 0
+        end = s.decay_steps or s.steps
         lr = learning_rate(
-            self.step, lr=s.lr, min_lr=s.min_lr, warmup_steps=s.warmup_steps, decay_steps=s.decay_steps or s.steps
-        )
+            self.step, lr=s.lr, min_lr=s.min_lr, warmup_steps=s.warmup_steps, decay_steps=end, shape=s.shape,
+            cooldown=s.cooldown,
+        )  # fmt: skip
+        share = decay_share(self.step, shape=self.config.optim.decay_schedule, decay_steps=end)
+        optim.set_decay_share(self.optimizer, share)
         # The update that leads to an evaluation is the one whose size is measured.
-        before = optim.snapshot(self.groups) if evaluation else {}
-        scalars = self.loop.step(self.step, lr, self.report.poll)
+        watch = signals.Watch(self.groups, self.optimizer) if evaluation else None
+        scalars = self.relief.run(self.step, self.loop.step, self.step, lr, self.report.poll)
         self.step += 1
         self.val_loss = None
-        self.report.add(self.step, lr, scalars)
+        self.report.add(self.step, lr, scalars, optim.effective_decay(self.optimizer))
         if self.compiling:
             self.compiling = False
             self.pause_clock()
             self.journal.event("phase", self.step, text="training")
 
         reasons = set()
-        if evaluation and self.evaluate(optim.update_ratios(self.groups, before)):
+        if watch and self.evaluate(watch.read()):
             reasons.add("best")
         if self.config.checkpoint.every and self.step % self.config.checkpoint.every == 0:
             reasons.add("interval")
@@ -198,22 +200,22 @@ class Training:
         if reasons:
             self.save(reasons)
 
-    def evaluate(self, update_ratios: Mapping[str, float]) -> bool:
+    def evaluate(self, signals_of_update: Mapping[str, float]) -> bool:
         """Measure at the current step; returns whether val is the best so far."""
         self.pause_clock()
-        T, batch_size = self.config.model.block_size, self.config.batch.micro_batch
         values: dict[str, float] = {} if self.step else self.report.axes(0)  # later steps have written theirs
-        for key, (tokens, starts) in self.corpus.eval_windows.items():
-            result = evaluate(self.loop.run, tokens, starts, T, batch_size, self.loop.device, self.loop.autocast)
+        for key, (tokens, starts) in self.corpus.eval_windows(self.step).items():
+            result = self.relief.run(self.step, self.measure, tokens, starts)
             values |= {key: result.loss, f"{key}_se": result.se}
-            if key == "val/loss" and len(result.losses) <= REPORTED_WINDOWS and math.isfinite(result.loss):
+            comparable = not self.corpus.draws and len(result.losses) <= REPORTED_WINDOWS and math.isfinite(result.loss)
+            if key == "val/loss" and comparable:
                 losses = [round(loss, 5) for loss in result.losses.tolist()]
                 self.journal.event("evaluation", self.step, losses=losses)
         self.val_loss = val = values["val/loss"]
         values["val/perplexity"] = perplexity(val)
         values["val/bpb"] = bits_per_byte(val, self.corpus.manifest.bytes_per_token)
-        values |= {f"rms/{group}": value for group, value in optim.rms(self.groups).items()}
-        values |= {f"update_ratio/{group}": value for group, value in update_ratios.items()}
+        values |= {f"rms/{group}": value for group, value in signals.rms(self.groups).items()}
+        values |= signals_of_update
         values["system/rss_gib"] = psutil.Process().memory_info().rss / devices.GIB
         if memory := devices.memory_gib(self.loop.device):
             values["system/device_mem_gib"] = memory
@@ -223,13 +225,17 @@ class Training:
             f"step {self.step}: val {val:.4f} ± {values['val/loss_se']:.4f}, train {values['eval/train_loss']:.4f}{speed}"
         )
         if not math.isfinite(val):
-            raise NonFinite(f"The validation loss became {val} at step {self.step}.")
+            raise NonFinite(f"The validation loss became {val} at step {self.step}.", self.report.grad_norms)
         if val >= self.best_val:
             return False
         self.best_val, self.best_step = val, self.step
         if self.step:
             self.journal.event("best", self.step, text=f"val {val:.4f}", val_loss=val)
         return True
+
+    def measure(self, tokens: Tokens, starts: NDArray[np.int64]) -> Evaluation:
+        loop, T = self.loop, self.config.model.block_size
+        return evaluate(loop.run, tokens, starts, T, loop.batches.micro_batch, loop.device, loop.autocast)
 
     def has_room(self) -> bool:
         """False, after a short wait, while the journal is full: points are never thinned, so training waits."""
@@ -267,6 +273,9 @@ class Training:
                 return "paused"
             if word == "save":
                 self.save({"asked"})
+            elif word == "evaluate":
+                if self.evaluate({}):
+                    self.save({"best"})
             elif word == "delete" and len(arguments) == 2 and all(a.isdecimal() for a in arguments):
                 self.keeper.delete(int(arguments[0]), int(arguments[1]))
             else:
@@ -278,6 +287,8 @@ class Training:
 
     def save(self, reasons: set[str]) -> None:
         self.pause_clock()
+        if broken := not_finite(self.model):  # a checkpoint of it would push a good one out
+            raise NonFinite(f"The weights {broken} are not finite after step {self.step}.", self.report.grad_norms)
         state = {
             "run": self.job.run,
             "best_val": self.best_val,
@@ -286,9 +297,12 @@ class Training:
             "tokens": self.step * self.config.tokens_per_step,
             "dataset_sha256": self.corpus.sha256,
             "numeric_path": asdict(self.path),
+            "scaler": self.loop.scaler.state_dict(),
+            "batch": self.relief.cut(),
             "config": self.config.model_dump(),
         }
-        self.keeper.save(self.step, reasons, self.model, self.optimizer, self.loop.device, state, self.val_loss)
+        random = self.corpus.random_states(self.step)
+        self.keeper.save(self.step, reasons, self.model, self.optimizer, self.loop.device, state, self.val_loss, random)
 
 
 def attempt(run_dir: Path, job: Job, journal: Sink, commands: Commands) -> int:
@@ -296,30 +310,12 @@ def attempt(run_dir: Path, job: Job, journal: Sink, commands: Commands) -> int:
     training = Training(run_dir, job, journal, commands)
     try:
         outcome = training.run()
-    except (UnusableData, Misfit, devices.Unavailable) as error:
-        _fail(journal, str(error), "error")
-        return 1
-    except NonFinite as error:
-        newest = checkpoint.newest_verified(run_dir)
-        kept = f" The last good checkpoint is {newest.name}." if newest else ""
-        journal.event("alarm", training.step, text=f"{error}{kept}")
-        _fail(journal, f"{error}{kept}", "non_finite")
-        return EXIT_NON_FINITE
-    except (MemoryError, RuntimeError) as error:
-        if not devices.is_out_of_memory(error):
-            raise
-        text = f"Out of memory after step {training.step}. Half the micro-batch and double the accumulation make the same batch."
-        journal.event("alarm", training.step, text=text)
-        _fail(journal, f"{text} {error}", "oom")
-        return EXIT_OUT_OF_MEMORY
+    except endings.EXPECTED as error:
+        training.keeper.wait()
+        return endings.failed(error, training.step, run_dir, journal)
+    training.keeper.wait()
     journal.telemetry(outcome=outcome)
     return EXITS[outcome]
-
-
-def _fail(journal: Sink, sentence: str, reason: str) -> None:
-    sys.stderr.write(sentence + "\n")  # the agent reports the end of what was printed as the cause
-    journal.log(sentence, "error")
-    journal.telemetry(outcome="failed", reason=reason)
 
 
 def main(arguments: list[str]) -> int:

@@ -71,14 +71,15 @@ def schema() -> Response:
 )  # fmt: skip
 def check(launch: Annotated[Launch, Json(Launch)], db: Db) -> Response:
     """The body of a launch; nothing is stored. Parameters, tokens, epochs, effective decay and its timescale,
-    checkpoint size, time at the last measured speed, and warnings such as "this λ cannot matter in this run".
+    checkpoint size, memory by part and whether it fits the workers' devices, time at the last measured speed, and
+    warnings such as "this λ cannot matter in this run".
     """
     config = launches.resolve_config(launch)
     with db.read() as tx:
         dataset = _dataset(tx, config.data.dataset)
         manifest = Manifest.model_validate(dataset.manifest) if dataset is not None and dataset.manifest else None
-        speeds = _speeds(tx, launch.worker)
-    numbers = preflight.preflight(config, manifest, speeds)
+        speeds, devices = _speeds(tx, launch.worker), _devices(tx, launch.worker)
+    numbers = preflight.preflight(config, manifest, speeds, devices)
     shown = asdict(numbers) | {"warnings": [warning._asdict() for warning in numbers.warnings]}
     shown["decay_verdict"] = getattr(numbers.decay_verdict, "value", numbers.decay_verdict)
     shown = {name: shapes.countable(value) if type(value) is int else value for name, value in shown.items()}
@@ -100,6 +101,13 @@ def _speeds(tx: Tx, worker: str | None) -> dict[str, float]:
         if worker is None or worker == ids.show("worker", row.id):
             best |= {shape: max(speed, best.get(shape, 0.0)) for shape, speed in row.speeds.items()}
     return best
+
+
+def _devices(tx: Tx, worker: str | None) -> list[dict[str, Any]]:
+    """What may take the run: the devices of the worker asked for, or of every worker that claims; no two alike."""
+    workers = tx.session.scalars(select(Worker).where(Worker.enabled))
+    found = [one for row in workers if worker is None or worker == ids.show("worker", row.id) for one in row.devices]
+    return list({(one["kind"], one["name"], one.get("memory_gib"), one.get("free_gib")): one for one in found}.values())
 
 
 @router.post(

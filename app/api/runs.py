@@ -9,7 +9,7 @@ from sqlalchemy import select
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from app import checkpoints, events, jobs, runs, shapes
+from app import checkpoints, events, extension, jobs, runs, shapes
 from app.api.body import Json, JsonResponse
 from app.api.deps import Config, Db, Limit, Now, Offset, RunId
 from app.api.problems import problems
@@ -17,6 +17,7 @@ from app.contract import ids
 from app.contract.states import RunState
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
+from app.extension import Extension
 from app.runs import Labels, Launch, RunQuery
 from app.shapes import CheckpointJson, EventJson, LineJson, RunJson
 from app.tables import Event, LogRow, Run
@@ -157,7 +158,7 @@ def trash(run_id: RunId, db: Db, now: Now) -> Response:
 
 @router.post("/{run_id}/stop", response_model=RunJson, summary="Stop", responses=problems(NotFound, Conflict))
 def stop(run_id: RunId, db: Db, now: Now) -> Response:
-    """Finish the step, save a checkpoint, end. A queued run stops at once; a second stop terminates."""
+    """Finish the step, save a checkpoint, end. A queued run stops at once; a second stop terminates, a third kills."""
     return _act(db, run_id, lambda tx, run: runs.stop(tx, run, now=now))
 
 
@@ -165,6 +166,12 @@ def stop(run_id: RunId, db: Db, now: Now) -> Response:
 def terminate(run_id: RunId, db: Db, now: Now) -> Response:
     """End the process at once; it is given the time to save."""
     return _act(db, run_id, lambda tx, run: runs.terminate(tx, run, now=now))
+
+
+@router.post("/{run_id}/kill", response_model=RunJson, summary="Kill", responses=problems(NotFound, Conflict))
+def kill(run_id: RunId, db: Db, now: Now) -> Response:
+    """End the process without letting it save."""
+    return _act(db, run_id, lambda tx, run: runs.kill(tx, run, now=now))
 
 
 @router.post("/{run_id}/pause", response_model=RunJson, summary="Pause", responses=problems(NotFound, Conflict))
@@ -185,6 +192,25 @@ def resume(run_id: RunId, db: Db, now: Now) -> Response:
 def save(run_id: RunId, db: Db, now: Now) -> Response:
     """Write a checkpoint after the step under way and go on training."""
     return _act(db, run_id, lambda tx, run: runs.save(tx, run, now=now))
+
+
+@router.post(
+    "/{run_id}/evaluate", response_model=RunJson, summary="Evaluate now", responses=problems(NotFound, Conflict)
+)
+def evaluate(run_id: RunId, db: Db, now: Now) -> Response:
+    """Evaluate after the step under way and go on training."""
+    return _act(db, run_id, lambda tx, run: runs.evaluate(tx, run, now=now))
+
+
+@router.post(
+    "/{run_id}/extend", response_model=RunJson, summary="Train longer", responses=problems(NotFound, Conflict, Invalid),
+    openapi_extra={"x-body": {"steps": 2000}},
+)  # fmt: skip
+def extend(run_id: RunId, asked: Annotated[Extension, Json(Extension)], db: Db, now: Now) -> Response:
+    """More steps for a finished, stopped or paused run: its schedule is stretched to the new last step, and it is
+    queued to go on from its newest checkpoint.
+    """
+    return _act(db, run_id, lambda tx, run: extension.extend(tx, run, asked, now=now))
 
 
 @router.post(

@@ -7,27 +7,20 @@ that involves two fields stands on the later one, so that its message lands at t
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from app.contract.learning import OptimConfig, ScheduleConfig
+from app.contract.setting import Section, refuse, setting
 
-def setting(default: Any, title: str, help: str, *, unit: str = "", usual: str = "", **bounds: Any) -> Any:
-    """A pydantic Field with the extras a form needs: `unit` stands beside the input, `usual` below it."""
-    return Field(default, title=title, description=help, json_schema_extra={"unit": unit, "usual": usual}, **bounds)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, validate_default=True)
-
-
-def refuse(kind: str, message: str, **values: Any) -> PydanticCustomError:
-    """A validation error whose text is a whole sentence, without pydantic's "Value error," in front."""
-    return PydanticCustomError(kind, message, values)
+__all__ = [
+    "BatchConfig", "CheckpointConfig", "DataConfig", "EvalConfig", "ModelConfig", "OptimConfig", "RunConfig",
+    "ScheduleConfig", "SystemConfig",
+]  # fmt: skip
 
 
 class ModelConfig(Section):
-    """The network: GPT-2's architecture (pre-LN, GELU, tied embeddings)."""
+    """The network: GPT-2's architecture (pre-LN, GELU, learned positions, tied head) unless a switch below says otherwise."""
 
     n_layer: int = setting(4, "Layers", "Transformer blocks, one after the other.", ge=1, le=128)
     n_head: int = setting(4, "Heads", "Attention heads per layer; must divide the width.", ge=1, le=128)
@@ -47,6 +40,31 @@ class ModelConfig(Section):
     pad_vocab: bool = setting(
         True, "Pad vocabulary", "Round the vocabulary up to a multiple of 64, which matrix units prefer."
     )
+    activation: Literal["gelu", "relu2"] = setting(
+        "gelu", "Activation", "gelu: GPT-2's. relu2: ReLU squared, cheaper and at least as good."
+    )
+    positions: Literal["learned", "rope"] = setting(
+        "learned", "Positions",
+        "learned: one embedding for each position, GPT-2's. rope: queries and keys are rotated by their position; no parameters.",
+    )  # fmt: skip
+    qk_norm: bool = setting(
+        False,
+        "QK norm",
+        "Normalise queries and keys to RMS 1, so that attention scores stay bounded at high learning rates.",
+    )
+    zero_init: bool = setting(
+        False, "Zero-initialised projections",
+        "Output projections of attention and MLP, and an untied head, start at zero: every block begins as the identity.",
+    )  # fmt: skip
+    tied_head: bool = setting(
+        True,
+        "Tied head",
+        "The output head is the token embedding, as in GPT-2. Untied, the head has weights of its own.",
+    )
+    softcap: float = setting(
+        0.0, "Logit soft cap", "Logits become cap·tanh(logits/cap), which bounds them; 0 turns it off.",
+        unit="nats", usual="15 to 30", ge=0, le=1000,
+    )  # fmt: skip
 
     @field_validator("n_embd")
     @classmethod
@@ -59,14 +77,25 @@ class ModelConfig(Section):
             )  # fmt: skip
         return n_embd
 
+    @field_validator("positions")
+    @classmethod
+    def _pairs_of_channels(cls, positions: str, info: ValidationInfo) -> str:
+        n_head, n_embd = info.data.get("n_head"), info.data.get("n_embd")
+        if positions == "rope" and n_head and n_embd and n_embd // n_head % 2:
+            raise refuse(
+                "rope_turns_pairs", "Rotary positions turn pairs of channels, and {size} channels per head are odd; change width or heads.",
+                size=n_embd // n_head,
+            )  # fmt: skip
+        return positions
+
 
 class DataConfig(Section):
     """What the run reads."""
 
     dataset: str = setting("builtin", "Dataset", "A dataset's id (d-0001) or name.", min_length=1, max_length=200)
-    sampler: Literal["shuffled", "random"] = setting(
+    sampler: Literal["shuffled", "random", "nanogpt"] = setting(
         "shuffled", "Sampler",
-        "shuffled: every window once per epoch, in an order fixed by the seed. random: windows drawn with replacement, as nanoGPT does.",
+        "shuffled: every window once per epoch, in an order fixed by the seed. random: windows drawn with replacement, as nanoGPT does. nanogpt: for comparing with a run of nanoGPT itself: the very windows it draws with seed 1337, new ones at each evaluation.",
     )  # fmt: skip
 
 
@@ -83,91 +112,6 @@ class BatchConfig(Section):
         unit="micro-batches",
         ge=1,
         le=65536,
-    )
-
-
-class ScheduleConfig(Section):
-    """How long, and the learning rate over that time: linear warm-up, then cosine to the floor."""
-
-    steps: int = setting(1000, "Steps", "Optimiser steps in the whole run.", unit="steps", ge=1, le=100_000_000)
-    lr: float = setting(
-        1e-3, "Learning rate, peak", "The learning rate at the end of the warm-up.", usual="3e-4 to 1.8e-3", gt=0, le=10
-    )
-    min_lr: float = setting(
-        1e-4, "Learning rate, floor", "Where the cosine ends; a tenth of the peak, or 0, is common.", ge=0, le=10
-    )
-    warmup_steps: int = setting(100, "Warm-up", "Steps of linear rise to the peak.", unit="steps", ge=0, le=100_000_000)
-    decay_steps: int | None = setting(
-        None,
-        "Decay ends at",
-        "Step at which the floor is reached; empty means the last step.",
-        unit="steps",
-        ge=1,
-        le=100_000_000,
-    )
-
-    @field_validator("min_lr")
-    @classmethod
-    def _floor_below_peak(cls, min_lr: float, info: ValidationInfo) -> float:
-        lr = info.data.get("lr")
-        if lr is not None and min_lr > lr:
-            raise refuse(
-                "floor_above_peak", "The floor {min_lr} is above the peak {lr}; give a floor between 0 and {lr}.",
-                min_lr=min_lr, lr=lr,
-            )  # fmt: skip
-        return min_lr
-
-    @field_validator("warmup_steps")
-    @classmethod
-    def _warmup_within_run(cls, warmup_steps: int, info: ValidationInfo) -> int:
-        steps = info.data.get("steps")
-        if steps is not None and warmup_steps > steps:
-            raise refuse(
-                "warmup_too_long", "The warm-up of {warmup_steps} steps is longer than the run of {steps}; 1 to 5 % of the run is usual.",
-                warmup_steps=warmup_steps, steps=steps,
-            )  # fmt: skip
-        return warmup_steps
-
-    @field_validator("decay_steps")
-    @classmethod
-    def _decay_after_warmup(cls, decay_steps: int | None, info: ValidationInfo) -> int | None:
-        warmup = info.data.get("warmup_steps")
-        if decay_steps is not None and warmup is not None and decay_steps < warmup:
-            raise refuse(
-                "decay_before_warmup", "The decay ends at step {decay_steps}, before the warm-up does (step {warmup}).",
-                decay_steps=decay_steps, warmup=warmup,
-            )  # fmt: skip
-        return decay_steps
-
-
-class OptimConfig(Section):
-    """AdamW with decoupled weight decay: each step multiplies decayed weights by 1 − lr·λ."""
-
-    weight_decay: float = setting(
-        0.1,
-        "Weight decay λ",
-        "Decoupled decay; each step shrinks decayed weights by lr·λ.",
-        usual="0.01 to 0.3",
-        ge=0,
-        le=1000,
-    )
-    decay_embeddings: bool = setting(
-        True,
-        "Decay embeddings",
-        "Matrices always decay; biases, norms and other 1-D tensors never do. Tied embeddings are also the output head.",
-    )
-    beta1: float = setting(0.9, "β₁", "Decay rate of the gradient average.", usual="0.9", ge=0, lt=1)
-    beta2: float = setting(
-        0.95,
-        "β₂",
-        "Decay rate of the squared-gradient average; its horizon is 1/(1−β₂) steps.",
-        usual="0.95 to 0.99",
-        ge=0,
-        lt=1,
-    )
-    eps: float = setting(1e-8, "ε", "Added to Adam's denominator.", usual="1e-8", gt=0, le=1)
-    clip: float = setting(
-        1.0, "Gradient clip", "Largest gradient norm; 0 turns clipping off.", unit="norm", usual="1.0", ge=0, le=1e6
     )
 
 
@@ -213,12 +157,24 @@ class SystemConfig(Section):
 
     seed: int = setting(1337, "Seed", "Fixes the initial weights, the order of data and dropout.", ge=0, le=2**31 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "auto takes the worker's own device.")
-    dtype: Literal["auto", "float32", "bfloat16"] = setting(
-        "auto", "Precision", "auto: bfloat16 autocast where the device gains from it (CUDA with bf16), else float32."
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto", "Precision",
+        "auto: bfloat16 autocast where the device gains from it (CUDA with bf16), else float32. float16 scales the loss and skips steps that overflow; for GPUs without bfloat16.",
+    )  # fmt: skip
+    tf32: bool = setting(
+        False, "TF32", "On CUDA, float32 products may round their factors to 10 bits: about three times as fast."
     )
     compile: Literal["auto", "on", "off"] = setting(
         "auto", "Compile", "torch.compile; auto: on for CUDA. Compiling takes up to a minute before the first step."
     )
+    recompute: bool = setting(
+        False, "Recompute activations",
+        "Keep each block's input only and compute the rest again in the backward pass: the same losses with less memory, about a third slower.",
+    )  # fmt: skip
+    chunked_loss: Literal["auto", "on", "off"] = setting(
+        "auto", "Loss in chunks",
+        "on: logits (tokens × vocabulary) exist for a few hundred tokens at a time, which saves memory and costs a little time. auto: only where they would take more than 1 GiB and a tenth of the memory.",
+    )  # fmt: skip
     threads: int = setting(0, "CPU threads", "0 uses all cores the worker may use.", unit="threads", ge=0, le=1024)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from app.contract.config import Section, refuse, setting
+from app.contract.setting import Section, refuse, setting
 
 SHA256 = r"[0-9a-f]{64}"
 Sha256 = Annotated[str, Field(pattern=f"^{SHA256}$")]

@@ -25,12 +25,19 @@ METRICS: tuple[Metric, ...] = (
     Metric("val/bpb", "Bits per byte", "bits"),
     Metric("train/lr", "Learning rate"),
     Metric("train/grad_norm", "Gradient norm, before clipping"),
+    Metric("train/loss_scale", "Loss scale (float16)", "", log=True),
+    Metric("train/skipped", "Skipped (float16): the gradients overflowed, nothing was updated", "steps"),
     Metric("train/tok_per_s", "Throughput", "tokens/s"),
     Metric("train/step_ms", "Step time", "ms"),
     Metric("train/mfu", "Model FLOP utilisation", "share of peak"),
-    Metric("decay/effective", "Effective decay lr·λ", "per step"),
+    Metric("decay/effective", "Effective decay a, lr·λ unless chosen otherwise", "per step"),
+    Metric("decay/active", "Decayed weights that cautious decay reaches", "share"),
     Metric("rms/", "Weight RMS", ""),
     Metric("update_ratio/", "Update ratio |Δw|/|w|", "per step", log=True),
+    Metric("rotation/", "Rotation, angle between w before and after", "radians per step", log=True),
+    Metric("decay_share/", "Decay share a·|w|/|Δw|", "of the update"),
+    Metric("noise/grad_sq_micro", "|G|² of the first micro-batch, every 10 steps", "", log=True),
+    Metric("noise/grad_sq_batch", "|G|² of the whole batch, every 10 steps", "", log=True),
     Metric("system/device_mem_gib", "Device memory", "GiB"),
     Metric("system/rss_gib", "Process memory", "GiB"),
 )
@@ -41,5 +48,5 @@ X_AXES: dict[str, str | None] = {"step": None, "tokens": "x/tokens", "wall_s": "
 KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_.@%-]+)+")
 """What a metric key must look like (fullmatch), at most 200 characters."""
 
-PARAMETER_GROUPS = ("embedding", "attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "norm", "bias")
-"""Groups for rms/ and update_ratio/ on GPT-2's architecture, in the order they are drawn."""
+PARAMETER_GROUPS = ("embedding", "attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "norm", "bias", "head")
+"""Groups for rms/, update_ratio/, rotation/ and decay_share/, in the order they are drawn; head: an untied one."""

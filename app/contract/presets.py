@@ -30,6 +30,18 @@ PRESETS: dict[str, Preset] = {
             checkpoint={"every": 250},
         ),
         _preset(
+            "modern", "Tiny, modern", "4 × 128 · Muon, in 0.6 of Tiny's steps", "the switches of modded-nanogpt and nanochat on Tiny's shape",
+            model={
+                "n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 128, "activation": "relu2", "positions": "rope",
+                "qk_norm": True, "zero_init": True, "tied_head": False, "softcap": 15.0,
+            },
+            batch={"micro_batch": 12},
+            schedule={"steps": 600, "lr": 6e-3, "min_lr": 0.0, "warmup_steps": 20, "shape": "linear"},
+            optim={"optimizer": "muon", "weight_decay": 0.1, "beta2": 0.95},
+            eval={"every": 100, "windows": 64},
+            checkpoint={"every": 200},
+        ),
+        _preset(
             "shakespeare", "Shakespeare", "6 × 384 · minutes on a GPU", "nanoGPT config/train_shakespeare_char.py",
             model={"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "dropout": 0.2},
             data={"sampler": "random"},

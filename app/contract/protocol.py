@@ -23,8 +23,9 @@ EXIT_REQUEUE = 75
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 Outcome = Literal["finished", "failed", "stopped", "paused", "requeue"]
-Command = Literal["stop", "terminate", "pause", "save", "delete_checkpoint"]
-"""stop: finish the step, save, exit 0. terminate: SIGTERM the child. pause: as stop, state paused. save: checkpoint now."""
+Command = Literal["stop", "terminate", "kill", "pause", "save", "evaluate", "delete_checkpoint"]
+"""stop: finish the step, save, exit 0. terminate: SIGTERM the child. kill: SIGKILL it. pause: as stop, state paused.
+save: checkpoint now. evaluate: evaluate now. A worker logs and otherwise ignores a command that it does not know."""
 
 
 class Message(BaseModel):

@@ -163,6 +163,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "step", name="pk_evaluations"),
     )
     op.create_table(
+        "resent",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("steps", sa.LargeBinary(), nullable=False),
+        sa.Column("values", sa.LargeBinary(), nullable=False),
+        sa.Column("compared", sa.Integer(), nullable=False),
+        sa.Column("differing", sa.Integer(), nullable=False),
+        sa.Column("first", sa.Integer(), nullable=True),
+        sa.Column("largest", sa.Float(precision=53), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_resent_run_id_runs"),
+        sa.PrimaryKeyConstraint("run_id", name="pk_resent"),
+    )
+    op.create_table(
         "checkpoints",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=False),
