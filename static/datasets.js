@@ -27,6 +27,7 @@ async function take(file) {
   pending += 1;
   form.querySelector("[type=submit]").disabled = true;
   try {
+    if (!crypto.subtle) throw new Error(t("needs-https")); // browsers hash only over HTTPS and on this machine
     say(t("hashing"));
     const digest = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
     const sha = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -56,7 +56,8 @@ export function lossFigure(t, points, plan, view) {
   const room = now < 0.8 * u.end;
   ends.forEach(([at, value, text, colour], i) => {
     const up = i === 0 ? value >= (lastTrain ?? -Infinity) : value > lastVal;
-    notes.push(label(t, at, y(value), text, { font: { size: 12, color: colour }, xanchor: room ? "left" : "right", yanchor: up ? "bottom" : "top", xshift: room ? 8 : -4, yshift: room ? (up ? 2 : -2) : up ? 8 : -8 }));
+    const beside = room ? [at, {}] : [1, { xref: "paper" }]; // near its end the run's labels stand beside the plot, not on it
+    notes.push(label(t, beside[0], y(value), text, { font: { size: 12, color: colour }, yanchor: up ? "bottom" : "top", xshift: 8, yshift: up ? -2 : 2, ...beside[1] }));
   });
   return {
     data: [
@@ -65,7 +66,7 @@ export function lossFigure(t, points, plan, view) {
       { x: valX, y: val.y, mode: "markers", marker: { color: t.c[1], size: narrow() ? 4 : 6, line: { color: t.surface, width: 1 } }, error_y: { type: "data", array: error, thickness: 1.2, width: 2, color: t.c[1] }, name: say("val"), customdata: error, hovertemplate: "<b>%{y:.3f}</b> ± %{customdata:.3f}" },
     ],
     layout: {
-      margin: { l: 48, r: 22, t: 28, b: 30 }, uirevision: `${view.axis} ${view.scale} ${view.outliers} ${view.turn}`,
+      margin: { l: 48, r: room ? 22 : 80, t: 28, b: 30 }, uirevision: `${view.axis} ${view.scale} ${view.outliers} ${view.turn}`,
       xaxis: axis(t, { range: [0, u.end * 1.005 || 1], ticksuffix: u.suffix, showgrid: false, ticks: "outside", ticklen: 4, tickcolor: t.line, nticks: narrow() ? 5 : 10, hoverformat: u.format ?? ".4~s", tickformat: u.format }),
       yaxis: axis(t, { type: view.scale, ...(range ? { range } : { autorange: true }), nticks: 8 }),
       shapes, annotations: notes,
@@ -82,7 +83,7 @@ export function contextFigure(t, points, plan, view, above) {
   for (const [value, text, dash] of marks) {
     if (value === null) continue;
     shapes.push(hline(t, value, { line: { color: t["text-3"], width: 1, dash } }));
-    notes.push(label(t, u.end, value, `${text} = <b>${number(value, 2)}</b>`, { xanchor: "right", yanchor: "top" }));
+    notes.push(label(t, u.end, value, `${text} = <b>${number(value, 2)}</b>`, { xanchor: "right", bgcolor: t.surface }));
   }
   const box = above();
   if (box) shapes.push({ type: "rect", xref: "x", yref: "y", x0: Math.max(0, box.x[0]), x1: box.x[1], y0: box.y[0], y1: box.y[1], fillcolor: rgba(t.accent, 0.1), line: { color: rgba(t.accent, 0.55), width: 1 } });

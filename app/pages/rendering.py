@@ -64,12 +64,7 @@ def now(request: Request) -> float:
     return float(request.app.state.clock())
 
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Vary": "Cookie, Accept-Language",
-    # with no-referrer a browser sends "Origin: null" with a form, and the gate must refuse that
-    "Referrer-Policy": "same-origin",
-}
+HEADERS = {"Cache-Control": "no-store", "Vary": "Cookie, Accept-Language"}
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

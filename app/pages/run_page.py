@@ -29,6 +29,8 @@ from app.tables import Attempt, Dataset, Event, LogRow, Run, Worker
 router = APIRouter(include_in_schema=False)
 LOG_LINES = 200
 EVENTS = 60
+QUIET = frozenset({"checkpoint", "checkpoint_deleted", "phase"})
+"""Events of every few minutes: checkpoints have a table of their own, and phases matter until the first step."""
 FACTORS = ("model.", "data.", "batch.", "schedule.", "optim.")
 """Sections whose fields change what is learnt; the rest only changes what is watched."""
 VERBS: dict[str, Callable[..., None]] = {
@@ -174,8 +176,11 @@ def _checkpoints(tx: Tx, run: Run) -> dict[str, Any]:
 
 
 def _events(tx: Tx, run: Run) -> dict[str, Any]:
-    query = select(Event).where(Event.run_id == run.id).order_by(Event.id.desc()).limit(EVENTS)
-    return {"events": list(tx.session.scalars(query))}
+    quiet = QUIET if run.step else QUIET - {"phase"}
+    query = select(Event).where(Event.run_id == run.id, Event.kind.not_in(quiet)).order_by(Event.id.desc())
+    found = list(tx.session.scalars(query.limit(EVENTS)))
+    newest_best = next((one.id for one in found if one.kind == "best"), None)
+    return {"events": [one for one in found if one.kind != "best" or one.id == newest_best]}
 
 
 def _log(tx: Tx, run: Run) -> dict[str, Any]:
@@ -186,7 +191,7 @@ def _log(tx: Tx, run: Run) -> dict[str, Any]:
 def _config(tx: Tx, run: Run, speech: Speech) -> dict[str, Any]:
     """All fields, and those that differ from the baseline, else from the run it was cloned from, else from its preset."""
     mine = RunConfig.model_validate(run.config).flat()
-    other, against = _reference(tx, run, speech)
+    other, against, to_run = _reference(tx, run, speech)
     rows = [
         {"key": key, "title": speech(str(FIELDS[key][1].title)), "value": value, "other": other.get(key, value)}
         for key, value in mine.items()
@@ -196,21 +201,22 @@ def _config(tx: Tx, run: Run, speech: Speech) -> dict[str, Any]:
         "config_rows": rows,
         "differing": differ,
         "against": against,
-        "factors": [row["key"] for row in differ if str(row["key"]).startswith(FACTORS)],
+        "factors": [row["key"] for row in differ if to_run and str(row["key"]).startswith(FACTORS)],
     }
 
 
-def _reference(tx: Tx, run: Run, speech: Speech) -> tuple[dict[str, Any], str]:
+def _reference(tx: Tx, run: Run, speech: Speech) -> tuple[dict[str, Any], str, bool]:
+    """(fields, what they are of, whether that is a run)."""
     baseline = runs.baseline(tx)
     parent = tx.session.get(Run, run.cloned_from) if run.cloned_from else None
     for known, word in ((baseline, speech("baseline")), (parent, speech("cloned from"))):
         if known is not None and known.id != run.id:
-            return RunConfig.model_validate(known.config).flat(), f"{word} {ids.show('run', known.id)}"
+            return RunConfig.model_validate(known.config).flat(), f"{word} {ids.show('run', known.id)}", True
     if run.preset in PRESETS:
         flat = PRESETS[run.preset].config.flat()
         flat["data.dataset"] = run.config["data"]["dataset"]
-        return flat, f"{speech('preset')} {speech(PRESETS[run.preset].title)}"
-    return {}, ""
+        return flat, f"{speech('preset')} {speech(PRESETS[run.preset].title)}", False
+    return {}, "", False
 
 
 def _picture(tx: Tx, run: Run, view: RunView, speech: Speech) -> str:
