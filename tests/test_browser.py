@@ -217,3 +217,29 @@ def test_a_file_is_uploaded_and_becomes_a_dataset(tab: Tab, tmp_path: Path) -> N
     page.wait_for_url("**/datasets/d-*")
     assert page.inner_text("h1") == "rose"
     tab.wrong.clear()  # the browser logs the 404 that says: nothing of this file is here yet
+
+
+def test_ten_tabs_of_one_browser_are_each_live_soon_after_they_are_shown(browser: Any, site: Site) -> None:
+    """Browsers allow six connections a host: a hidden tab must give its stream up, or the seventh never loads."""
+    context = browser.new_context(base_url=site.url)
+    context.add_init_script(
+        "Object.defineProperty(document, 'hidden', {get: () => window.away === true});"
+        "window.show = (yes) => { window.away = !yes; document.dispatchEvent(new Event('visibilitychange')) }"
+    )
+    context.new_page().goto(f"/login?code={site.code()}")
+    tabs = []
+    for _ in range(10):
+        page = context.new_page()
+        page.goto("/runs/r-0007")
+        until(page, DRAWN)
+        page.evaluate("show(false)")
+        tabs.append(page)
+    for number, page in enumerate(tabs):
+        before = page.evaluate(TRACE)
+        pages_fixture.grow(site.db, 7, 705 + 5 * number)
+        page.evaluate("show(true)")
+        wait_until(
+            lambda page=page, before=before: page.evaluate(TRACE) > before, 10.0, f"tab {number} was not live again"
+        )
+        page.evaluate("show(false)")
+    context.close()
