@@ -11,6 +11,7 @@ const KEYS = ["train/loss", "train/lr", "val/loss", "val/loss_se", "rms/", "x/"]
 const DASHES = ["solid", "dash", "dot"];
 const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "star", "x", "triangle-down"];
 const { runs } = JSON.parse(document.getElementById("page-data").textContent);
+const NAMES_WIDTH = 88;
 const view = { axis: "tokens", scale: "linear", smoothing: 0.95, outliers: true, group: "mlp.fc" };
 const points = new Map(runs.map((run) => [run.run, new Points(run.steps)]));
 const at = (id) => document.getElementById(id);
@@ -41,7 +42,7 @@ function lossFigure(t) {
   });
   const log = view.scale === "log";
   const range = view.outliers ? livingRange(seen, log) : null;
-  return { data, layout: { uirevision: JSON.stringify([view.axis, view.scale, view.outliers]), margin: { l: 48, r: 22, t: 12, b: 30 }, xaxis: frame(t, u), yaxis: axis(t, { type: view.scale, ...(range ? { range } : { autorange: true }), nticks: 8 }), annotations: names(t, u, "val/loss", log) } };
+  return { data, layout: { uirevision: JSON.stringify([view.axis, view.scale, view.outliers]), margin: { l: 48, r: NAMES_WIDTH, t: 12, b: 30 }, xaxis: frame(t, u), yaxis: axis(t, { type: view.scale, ...(range ? { range } : { autorange: true }), nticks: 8 }), annotations: names(t, "val/loss", 3, log, range ? range[1] - range[0] : 0) } };
 }
 
 function rmsFigure(t) {
@@ -59,17 +60,17 @@ function rmsFigure(t) {
     const some = lr.step.map((_, k) => k).filter((k) => k % Math.max(1, Math.floor(lr.step.length / 200)) === 0);
     data.push({ x: xs(run, u, some.map((k) => lr.step[k])), y: some.map((k) => Math.sqrt(lr.y[k] / (2 * run.weightDecay))), mode: "lines", line: { color: rgba(colour, 0.8), width: 1.2, dash: "dash" }, name: `${run.name} · ${say("equilibrium")}`, hovertemplate: "%{y:.4f}" });
   }
-  return { data, layout: { uirevision: view.axis + view.group, margin: { l: 52, r: 22, t: 8, b: 30 }, xaxis: frame(t, u), yaxis: axis(t, { range: [0, 1.3 * most], nticks: 6 }), annotations: names(t, u, `rms/${view.group}`, false, 1.3 * most) } };
+  return { data, layout: { uirevision: view.axis + view.group, margin: { l: 52, r: NAMES_WIDTH, t: 8, b: 30 }, xaxis: frame(t, u), yaxis: axis(t, { range: [0, 1.3 * most], nticks: 6 }), annotations: names(t, `rms/${view.group}`, 4, false, 1.3 * most) } };
 }
 
-/** λ at the end of each curve, moved apart so that none covers another. */
-function names(t, u, key, log, span = 0) {
-  const found = runs.map((run) => ({ run, y: points.get(run.run).get(key).y.at(-1), step: points.get(run.run).get(key).step.at(-1) })).filter((one) => one.y > 0).sort((a, b) => a.y - b.y);
+/** λ and the newest value of each curve beside the plot, moved apart so that none covers another. */
+function names(t, key, decimals, log, span) {
+  const found = runs.map((run) => ({ run, y: points.get(run.run).get(key).y.at(-1) })).filter((one) => one.y > 0).sort((a, b) => a.y - b.y);
   let low = -Infinity;
   const gap = span / 16;
-  return found.map(({ run, y, step }) => {
+  return found.map(({ run, y }) => {
     low = Math.max(low + gap, log ? Math.log10(y) : y);
-    return label(t, xs(run, u, [step])[0], low, `λ ${run.weightDecay} <b>${number(y, span ? 4 : 3)}</b>`, { font: { size: 12, color: t.c[run.colour - 1] }, xanchor: "right", yanchor: low > y ? "bottom" : "top", yshift: span ? 0 : found.at(-1).run === run ? 20 : -8, bgcolor: rgba(t.surface, 0.75) });
+    return label(t, 1, low, `λ ${run.weightDecay} <b>${number(y, decimals)}</b>`, { xref: "paper", xshift: 8, font: { size: 12, color: t.c[run.colour - 1] } });
   });
 }
 

@@ -93,7 +93,9 @@ class RunView:
                 return speech(
                     "%(reason)s, step %(step)s", reason=self.reason or self.word, step=speech.number(self.step)
                 )
-            case "stopped" | "paused" if self.step:
+            case "stopped" if not self.step:
+                return speech("before it started")
+            case "stopped" | "paused":
                 return speech("at step %(step)s", step=speech.number(self.step))
         return self.meaning
 
