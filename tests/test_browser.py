@@ -236,7 +236,7 @@ def test_ten_tabs_of_one_browser_are_each_live_soon_after_they_are_shown(browser
         tabs.append(page)
     for number, page in enumerate(tabs):
         before = page.evaluate(TRACE)
-        pages_fixture.grow(site.db, 7, 705 + 5 * number)
+        pages_fixture.grow(site.db, 7, 800 + 10 * number)
         page.evaluate("show(true)")
         wait_until(
             lambda page=page, before=before: page.evaluate(TRACE) > before, 10.0, f"tab {number} was not live again"
