@@ -119,7 +119,7 @@ def _warnings(tx: Tx, runs: Sequence[Run]) -> list[str]:
     tokenizers = {one.manifest["tokenizer"]["sha256"] for one in data if one is not None and one.manifest}
     precisions = {
         str(run.telemetry.get("dtype") or config.system.dtype) for run, config in zip(runs, configs, strict=True)
-    }
+    } - {"auto"}  # what auto becomes is known once the run has started
     seeds = {config.system.seed for config in configs}
     found: list[str] = []
     if len(hashes) > 1:

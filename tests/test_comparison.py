@@ -70,7 +70,7 @@ def test_only_what_differs_is_listed(world):
 
 
 def test_each_thing_that_makes_curves_incomparable_is_warned_of(world):
-    a = trained(world, 3.0)
+    a = trained(world, 3.0, config={"system": {"dtype": "float32"}})
     b = trained(
         world,
         3.0,
@@ -89,6 +89,12 @@ def test_each_thing_that_makes_curves_incomparable_is_warned_of(world):
     c = trained(world, 3.0)
     assert "different data" in compare(world, a, c)["warnings"][0]
     assert compare(world, a, a)["warnings"] == []
+
+
+def test_a_run_that_has_not_started_is_not_said_to_have_another_precision(world):
+    started = world.launch()
+    world.post(world.claim(), 1, telemetry={"dtype": "float32"})
+    assert compare(world, started, world.launch())["warnings"] == []
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_every_answer_carries_the_same_security_headers(site: Site, path: str) -
         shown = {name: answer.headers.get(name) for name in (
             "x-content-type-options", "referrer-policy", "cross-origin-opener-policy", "cross-origin-resource-policy")}  # fmt: skip
         assert shown == {
-            "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff", "referrer-policy": "same-origin",
             "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin",
         }  # fmt: skip
         assert "no-store" in answer.headers["cache-control"]

@@ -7,7 +7,10 @@ CSP = (
     "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
     "form-action 'self'; connect-src 'self'"
 )
-"""Plotly writes its own style element and exports PNG through blob: and data: images; nothing else is loose."""
+"""Plotly writes its own style element and exports PNG through blob: and data: images; nothing else is loose.
+
+Referrer-Policy is same-origin, not no-referrer: with that a browser sends "Origin: null" with a form, which is refused.
+"""
 
 
 def make_nonce() -> str:
@@ -20,7 +23,7 @@ def harden(headers: list[tuple[bytes, bytes]], *, nonce: str, request_id: str) -
     added = {
         b"content-security-policy": CSP.format(nonce=nonce).encode(),
         b"x-content-type-options": b"nosniff",
-        b"referrer-policy": b"no-referrer",
+        b"referrer-policy": b"same-origin",
         b"cross-origin-opener-policy": b"same-origin",
         b"cross-origin-resource-policy": b"same-origin",
         b"cache-control": b"no-store",

@@ -1,0 +1,30 @@
+"""What a person sees: HTML routes over the same domain functions as the API, and the files they load."""
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse
+
+from app.errors import PlateauError
+from app.pages import assets, compare, dataset_pages, launch, preferences, run_list, run_page, worker_page
+from app.pages.rendering import Renderer, page
+
+__all__ = ["render_error", "render_login", "router", "setup"]
+
+router = APIRouter(include_in_schema=False)
+# /runs/new and /runs/selected before /runs/{id}
+for part in (run_list, launch, run_page, compare, dataset_pages, worker_page, preferences):
+    router.include_router(part.router)
+
+
+def setup(app: FastAPI) -> None:
+    """Reads templates and catalogues, serves /static."""
+    app.state.pages = Renderer()
+    assets.mount(app)
+
+
+def render_error(request: Request, error: PlateauError) -> HTMLResponse:
+    """Says what happened and the way out; the caller sets headers."""
+    return page(request, "error.html", error.status, error=error, request_id=getattr(request.state, "request_id", ""))
+
+
+def render_login(request: Request, error: str | None) -> HTMLResponse:
+    return page(request, "login.html", error=error, next=request.query_params.get("next", ""))

@@ -1,0 +1,274 @@
+"""One run: head, first picture of its loss, panels, checkpoints, config, log, events; and what a person can do to it."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from app import checkpoints, events, feed, runs, series
+from app.contract import ids
+from app.contract.config import RunConfig
+from app.contract.metrics import PARAMETER_GROUPS
+from app.contract.presets import PRESETS
+from app.contract.schedule import learning_rate
+from app.db import Database, Tx
+from app.errors import NotFound, from_pydantic
+from app.i18n import Speech
+from app.pages.drawing import curves
+from app.pages.forms import Posted, back_to
+from app.pages.launch_form import FIELDS
+from app.pages.rendering import now, page, speech_of
+from app.pages.view import RunView
+from app.tables import Attempt, Dataset, Event, LogRow, Run, Worker
+
+router = APIRouter(include_in_schema=False)
+LOG_LINES = 200
+EVENTS = 60
+QUIET = frozenset({"checkpoint", "checkpoint_deleted", "phase"})
+"""Events of every few minutes: checkpoints have a table of their own, and phases matter until the first step."""
+FACTORS = ("model.", "data.", "batch.", "schedule.", "optim.")
+"""Sections whose fields change what is learnt; the rest only changes what is watched."""
+VERBS: dict[str, Callable[..., None]] = {
+    "stop": runs.stop,
+    "terminate": runs.terminate,
+    "pause": runs.pause,
+    "resume": runs.resume,
+    "save": runs.save,
+    "trash": runs.trash,
+}
+
+
+@router.get("/runs/{text_id}")
+def run_page(request: Request, text_id: str) -> HTMLResponse:
+    speech = speech_of(request)
+    db: Database = request.app.state.db
+    with db.read() as tx:
+        run = runs.get(tx, text_id)
+        view = RunView(run, speech, now(request))
+        context = (
+            _head(tx, run, view) | _checkpoints(tx, run) | _events(tx, run) | _config(tx, run, speech) | _log(tx, run)
+        )
+        context["picture"] = _picture(tx, run, view, speech)
+        context["page_data"] = _page_data(tx, run, view)
+    return page(request, "run.html", **context, icon_state=view.tone)
+
+
+@router.get("/runs/{text_id}/fragments/{name}")
+def fragment(request: Request, text_id: str, name: str) -> HTMLResponse:
+    """A part of the page by itself, for the live page: the same template, the same numbers."""
+    speech = speech_of(request)
+    db: Database = request.app.state.db
+    with db.read() as tx:
+        run = runs.get(tx, text_id)
+        view = RunView(run, speech, now(request))
+        match name:
+            case "head":
+                context = _head(tx, run, view)
+            case "checkpoints":
+                context = _checkpoints(tx, run) | {"run": view}
+            case "events":
+                context = _events(tx, run) | {"run": view}
+            case _:
+                raise NotFound(f"The run page has no part named {name[:40]}.")
+    return page(request, f"_run_{name}.html", **context)
+
+
+@router.post("/runs/{text_id}/labels")
+def relabel(request: Request, text_id: str, form: Posted) -> Response:
+    typed = {
+        "name": form.one("name") or None,
+        "tags": form.one("tags").replace(",", " ").split(),
+        "notes": form.one("notes"),
+    }
+    try:
+        labels = runs.Labels.model_validate(typed)
+    except ValidationError as error:
+        raise from_pydantic(error, model=runs.Labels) from None
+
+    def work(tx: Tx) -> None:
+        runs.patch(tx, runs.get(tx, text_id), name=labels.name, tags=labels.tags, notes=labels.notes)
+
+    request.app.state.db.write(work)
+    return RedirectResponse(f"/runs/{text_id}", 303)
+
+
+@router.post("/runs/{text_id}/note")
+def note(request: Request, text_id: str, form: Posted) -> Response:
+    text, moment = form.one("text")[:2000], now(request)
+
+    def work(tx: Tx) -> None:
+        run = runs.get(tx, text_id)
+        if text:
+            events.record(tx, run.id, "note", text, at=moment, step=run.step)
+
+    request.app.state.db.write(work)
+    return RedirectResponse(f"/runs/{text_id}#events", 303)
+
+
+@router.post("/runs/{text_id}/{verb}")
+def act(request: Request, text_id: str, verb: str, form: Posted) -> Response:
+    moment = now(request)
+
+    def work(tx: Tx) -> None:
+        run = runs.get(tx, text_id)
+        match verb:
+            case "restore":
+                runs.restore(tx, run)
+            case "baseline":
+                runs.pin_baseline(tx, run)
+            case "no-baseline":
+                runs.pin_baseline(tx, None)
+            case _ if verb in VERBS:
+                VERBS[verb](tx, run, now=moment)
+            case _:
+                raise NotFound(f"A run cannot be told to {verb[:40]}.")
+
+    request.app.state.db.write(work)
+    return back_to(request, form, "/runs" if verb == "trash" else f"/runs/{text_id}")
+
+
+# --- what each part shows --------------------------------------------------------------------------------
+
+
+def _head(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
+    newest = series.summaries(tx.raw, run.id)
+    last = {key: one.last_value for key, one in newest.items() if one.last_value is not None}
+    attempts = list(tx.session.scalars(select(Attempt).where(Attempt.run_id == run.id).order_by(Attempt.number)))
+    worker = tx.session.get(Worker, run.worker_id) if run.worker_id else None
+    dataset = tx.session.get(Dataset, run.dataset_id) if run.dataset_id else None
+    baseline = runs.baseline(tx)
+    train = series.read(tx.raw, run.id, "train/loss", lo=max(0, run.step - 40)).value
+    finite = train[np.isfinite(train)]
+    return {
+        "run": view,
+        "last": last,
+        "train_mean": float(finite[-25:].mean()) if finite.size else None,
+        "attempts": len(attempts),
+        "resumes": [one.first_step for one in attempts if one.first_step and run.steps],
+        "worker": worker.name if worker else None,
+        "device": _device(worker),
+        "dataset": dataset,
+        "dataset_url": f"/datasets/{ids.show('dataset', dataset.id)}" if dataset else None,
+        "parent": ids.show("run", run.cloned_from) if run.cloned_from else None,
+        "baseline": ids.show("run", baseline.id) if baseline else None,
+        "warmup": run.config["schedule"]["warmup_steps"],
+        "epochs": _epochs(dataset, view),
+    }
+
+
+def _device(worker: Worker | None) -> dict[str, Any]:
+    return worker.devices[0] if worker and worker.devices else {}
+
+
+def _epochs(dataset: Dataset | None, view: RunView) -> float | None:
+    tokens = (dataset.manifest or {}).get("train", {}).get("tokens") if dataset else None
+    return view.tokens / tokens if tokens else None
+
+
+def _checkpoints(tx: Tx, run: Run) -> dict[str, Any]:
+    saved = checkpoints.listing(tx, run.id)
+    return {"checkpoints": saved, "checkpoint_bytes": sum(one.bytes for one in saved)}
+
+
+def _events(tx: Tx, run: Run) -> dict[str, Any]:
+    quiet = QUIET if run.step else QUIET - {"phase"}
+    query = select(Event).where(Event.run_id == run.id, Event.kind.not_in(quiet)).order_by(Event.id.desc())
+    found = list(tx.session.scalars(query.limit(EVENTS)))
+    newest_best = next((one.id for one in found if one.kind == "best"), None)
+    return {"events": [one for one in found if one.kind != "best" or one.id == newest_best]}
+
+
+def _log(tx: Tx, run: Run) -> dict[str, Any]:
+    query = select(LogRow).where(LogRow.run_id == run.id).order_by(LogRow.id.desc()).limit(LOG_LINES)
+    return {"log": list(tx.session.scalars(query))[::-1]}
+
+
+def _config(tx: Tx, run: Run, speech: Speech) -> dict[str, Any]:
+    """All fields, and those that differ from the baseline, else from the run it was cloned from, else from its preset."""
+    mine = RunConfig.model_validate(run.config).flat()
+    other, against, to_run = _reference(tx, run, speech)
+    rows = [
+        {"key": key, "title": speech(str(FIELDS[key][1].title)), "value": value, "other": other.get(key, value)}
+        for key, value in mine.items()
+    ]
+    differ = [row for row in rows if row["value"] != row["other"]]
+    return {
+        "config_rows": rows,
+        "differing": differ,
+        "against": against,
+        "factors": [row["key"] for row in differ if to_run and str(row["key"]).startswith(FACTORS)],
+    }
+
+
+def _reference(tx: Tx, run: Run, speech: Speech) -> tuple[dict[str, Any], str, bool]:
+    """(fields, what they are of, whether that is a run)."""
+    baseline = runs.baseline(tx)
+    parent = tx.session.get(Run, run.cloned_from) if run.cloned_from else None
+    for known, word in ((baseline, speech("baseline")), (parent, speech("cloned from"))):
+        if known is not None and known.id != run.id:
+            return RunConfig.model_validate(known.config).flat(), f"{word} {ids.show('run', known.id)}", True
+    if run.preset in PRESETS:
+        flat = PRESETS[run.preset].config.flat()
+        flat["data.dataset"] = run.config["data"]["dataset"]
+        return flat, f"{speech('preset')} {speech(PRESETS[run.preset].title)}", False
+    return {}, "", False
+
+
+def _picture(tx: Tx, run: Run, view: RunView, speech: Speech) -> str:
+    """The loss as SVG, on the page before any script has run."""
+    per_step = view.tokens_per_step
+    train = series.read(tx.raw, run.id, "train/loss", buckets=300)
+    val = series.read(tx.raw, run.id, "val/loss", buckets=300)
+    return curves(
+        [((train.step * per_step).tolist(), train.value.tolist(), "var(--c1)")],
+        [((val.step * per_step).tolist(), val.value.tolist(), "var(--c2)")],
+        x_end=float(view.total_tokens), label=speech("Loss against tokens: line train, dots validation"),
+    )  # fmt: skip
+
+
+def _page_data(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
+    """What the page's scripts need to draw, beyond the points themselves."""
+    config = RunConfig.model_validate(run.config)
+    schedule = config.schedule
+    dataset = tx.session.get(Dataset, run.dataset_id) if run.dataset_id else None
+    manifest = dataset.manifest if dataset else None
+    marks = tx.session.scalars(
+        select(Event).where(
+            Event.run_id == run.id, Event.step.is_not(None), Event.kind.in_(("resume", "alarm", "note"))
+        )
+    )
+    plan = sorted({round(i * schedule.steps / 160) for i in range(161)} | {schedule.warmup_steps})
+    return {
+        "run": view.id,
+        "name": run.name,
+        "state": run.state,
+        "progress": view.progress,
+        "best_val": run.best_val,
+        "active": view.active or run.state in ("queued", "lost"),
+        "steps": run.steps,
+        "tokensPerStep": view.tokens_per_step,
+        "weightDecay": view.weight_decay,
+        "clip": view.clip,
+        "warmup": schedule.warmup_steps,
+        "plan": {"step": plan, "lr": [_planned(config, step) for step in plan]},
+        "uniform": math.log(manifest["tokenizer"]["vocab_size"]) if manifest else None,
+        "unigram": manifest["unigram_entropy"] if manifest else None,
+        "marks": [{"step": one.step, "kind": one.kind, "text": one.text} for one in marks],
+        "groups": list(PARAMETER_GROUPS),
+        "keys": sorted(series.summaries(tx.raw, run.id)),
+        "cursor": feed.head(tx.raw),
+        "memory": _device(tx.session.get(Worker, run.worker_id) if run.worker_id else None).get("memory_gib"),
+    }
+
+
+def _planned(config: RunConfig, step: int) -> float:
+    schedule = config.schedule
+    return learning_rate(
+        max(0, step - 1), lr=schedule.lr, min_lr=schedule.min_lr, warmup_steps=schedule.warmup_steps,
+        decay_steps=schedule.decay_steps or schedule.steps,
+    )  # fmt: skip

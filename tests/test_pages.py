@@ -1,0 +1,193 @@
+"""The pages over HTTP, as a browser without scripts sees them: every state, every form, every refusal."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pages_fixture
+import pytest
+from website import Site
+
+from app.settings import Settings
+
+PAGES = (
+    "/runs",
+    "/runs/new",
+    "/compare",
+    "/compare?run=r-0001&run=r-0002",
+    "/datasets",
+    "/datasets/d-0001",
+    "/datasets/d-0002",
+    "/workers",
+    *(f"/runs/r-000{i}" for i in range(1, 9)),
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("pages") / "home"
+    with Site(Settings(home=home, host="127.0.0.1", port=8000, allowed_hosts="")) as started:
+        pages_fixture.fill(started.db)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def reader(site: Site) -> Iterator[httpx.Client]:
+    with site.signed_in() as client:
+        yield client
+
+
+def post(site: Site, reader: httpx.Client, path: str, **fields: str) -> httpx.Response:
+    return reader.post(path, data=fields, headers={"Origin": site.url})
+
+
+def form_of(page: str) -> dict[str, str]:
+    """The launch form as a browser would send it untouched."""
+    fields = {}
+    for tag in re.findall(r"<input[^>]*>", page):
+        found = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        if "name" in found and (found.get("type") not in ("radio", "checkbox") or " checked" in tag):
+            fields[found["name"]] = found.get("value", "on")
+    for name, options in re.findall(r'<select id="[\w.]+" name="([\w.]+)">(.*?)</select>', page, re.S):
+        fields[name] = next(
+            iter(re.findall(r'value="([^"]*)" selected', options) + re.findall(r'value="([^"]*)"', options)), ""
+        )
+    return fields
+
+
+@pytest.mark.parametrize("language", ["en", "de", "ar"])
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_comes_in_every_language(reader: httpx.Client, path: str, language: str) -> None:
+    answer = reader.get(path, headers={"Accept-Language": language})
+    assert answer.status_code == 200
+    assert f'<html lang="{language}" dir="{"rtl" if language == "ar" else "ltr"}"' in answer.text
+    assert not re.search(r"<[^>]+ on\w+=", answer.text), "an inline handler"
+    assert not re.search(r"<script(?![^>]*(src=|application/json))", answer.text), "an inline script"
+
+
+def test_names_are_shown_escaped(reader: httpx.Client) -> None:
+    assert "tiny &lt;b&gt;bold&lt;/b&gt; &amp; wd1" in reader.get("/runs").text
+
+
+def test_the_list_filters_sorts_and_explains_a_filter_it_cannot_read(reader: httpx.Client) -> None:
+    assert "r-0002" in (page := reader.get("/runs?q=wd%3D3").text)
+    assert 'data-run="r-0001"' not in page
+    order = re.findall(r'data-run="(r-\d+)"', reader.get("/runs?sort=best_val").text)
+    assert order[0] == "r-0001"
+    assert re.findall(r'data-run="(r-\d+)"', reader.get("/runs?tab=failed").text) == ["r-0003"]
+    assert "not understood" in reader.get("/runs?q=nonsense%3D1").text
+
+
+def test_the_address_prefills_the_form_by_dotted_and_last_names(reader: httpx.Client) -> None:
+    page = reader.get("/runs/new?from=r-0002&weight_decay=0.3&schedule.lr=5e-4&nonsense=1").text
+    fields = form_of(page)
+    assert (fields["optim.weight_decay"], fields["schedule.lr"], fields["source"]) == ("0.3", "5e-4", "r-0002")
+    assert "nonsense" in page
+
+
+def test_a_wrong_value_is_named_at_its_field_and_nothing_typed_is_lost(site: Site, reader: httpx.Client) -> None:
+    fields = form_of(reader.get("/runs/new").text) | {
+        "schedule.lr": "-1",
+        "name": "keeps its name",
+        "system.threads": "many",
+    }
+    answer = post(site, reader, "/runs/new", **fields)
+    assert answer.status_code == 422
+    kept = form_of(answer.text)
+    assert (kept["schedule.lr"], kept["name"], kept["system.threads"]) == ("-1", "keeps its name", "many")
+    assert 'id="schedule.lr-error"' in answer.text
+    assert re.search(r'data-section="system" open', answer.text), "the folded section with the error is open"
+
+
+def test_the_form_launches_without_scripts_and_once_only(site: Site, reader: httpx.Client) -> None:
+    fields = form_of(reader.get("/runs/new?preset=tiny").text) | {
+        "length": "3.072M",
+        "length_unit": "tokens",
+        "name": "by form",
+    }
+    first, again = (post(site, reader, "/runs/new", **fields) for _ in range(2))
+    assert first.status_code == again.status_code == 303
+    assert first.headers["location"] == again.headers["location"]
+    run = site.api.get(f"/api/v1{first.headers['location']}").json()
+    assert (run["name"], run["steps"], run["preset"]) == ("by form", 2000, "tiny")
+    stopped = post(site, reader, f"{first.headers['location']}/stop")
+    assert stopped.status_code == 303
+    assert site.api.get(f"/api/v1{first.headers['location']}").json()["state"] == "stopped"
+
+
+def test_a_pasted_nanogpt_command_fills_the_form(site: Site, reader: httpx.Client) -> None:
+    fields = form_of(reader.get("/runs/new").text) | {
+        "action": "paste",
+        "pasted": "python train.py --n_layer=3 --learning_rate=2e-3 --wandb_log=True",
+    }
+    page = post(site, reader, "/runs/new", **fields).text
+    assert (form_of(page)["model.n_layer"], form_of(page)["schedule.lr"]) == ("3", "0.002")
+    assert "wandb_log" in page
+
+
+def test_the_preflight_names_an_inert_decay_and_offers_a_remedy(site: Site, reader: httpx.Client) -> None:
+    fields = form_of(reader.get("/runs/new?preset=tiny&weight_decay=0.001").text)
+    part = post(site, reader, "/runs/new/fragments/preflight", **fields).text
+    assert "This λ cannot matter in this run" in part
+    assert 'data-set="optim.weight_decay"' in part
+    assert "--set optim.weight_decay=0.001" in part
+
+
+def test_a_note_and_labels_reach_the_run(site: Site, reader: httpx.Client) -> None:
+    post(site, reader, "/runs/r-0004/note", text="fan curve raised")
+    post(site, reader, "/runs/r-0004/labels", name="renamed", tags="a b", notes="why")
+    page = reader.get("/runs/r-0004").text
+    assert "fan curve raised" in page
+    assert site.api.get("/api/v1/runs/r-0004").json()["tags"] == ["a", "b"]
+
+
+def test_selected_runs_lead_to_a_comparison_with_its_sentence_first(site: Site, reader: httpx.Client) -> None:
+    answer = reader.post(
+        "/runs/selected",
+        content="run=r-0001&run=r-0002&action=compare",
+        headers={"Origin": site.url, "Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert answer.headers["location"] == "/compare?run=r-0001&run=r-0002"
+    page = reader.get(answer.headers["location"]).text
+    assert "costs a little loss" in page
+
+
+def test_a_dataset_form_names_what_is_missing_and_takes_paths(site: Site, reader: httpx.Client) -> None:
+    refused = post(site, reader, "/datasets/new", name="mine", kind="text", tokenizer="bytes", val_share="0.1")
+    assert refused.status_code == 422
+    assert "No files" in refused.text
+    taken = post(
+        site, reader, "/datasets/new", name="mine", kind="text", tokenizer="bytes", val_share="0.1", paths="/data/a.txt"
+    )
+    assert taken.status_code == 303
+    assert "a.txt" in reader.get(taken.headers["location"]).text
+
+
+def test_a_worker_is_drained_and_enabled(site: Site, reader: httpx.Client) -> None:
+    post(site, reader, "/workers/w-0001", enabled="no")
+    assert "Switched off" in reader.get("/workers").text
+    post(site, reader, "/workers/w-0001", enabled="yes")
+    assert "Switched off" not in reader.get("/workers").text
+
+
+def test_theme_and_language_are_kept_by_cookies_and_lead_nowhere_else(site: Site, reader: httpx.Client) -> None:
+    answer = post(site, reader, "/preferences", theme="dark", next="//evil.example/")
+    assert answer.headers["location"] == "/runs"
+    assert answer.cookies["plateau_theme"] == "dark"
+    assert 'data-theme="dark"' in reader.get("/runs").text
+
+
+def test_an_unknown_run_gets_a_page_that_leads_on(reader: httpx.Client) -> None:
+    answer = reader.get("/runs/r-9999")
+    assert answer.status_code == 404
+    assert 'href="/runs"' in answer.text
+
+
+def test_plotly_is_cached_for_good_and_answers_304(site: Site) -> None:
+    with site.client() as stranger:
+        first = stranger.get("/static/vendor/plotly.min.js")
+        assert "immutable" in first.headers["cache-control"]
+        assert (
+            stranger.get("/static/vendor/plotly.min.js", headers={"If-None-Match": first.headers["etag"]}).status_code
+            == 304
+        )
