@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from app import datasets
 from app.contract import ids
-from app.contract.config import RunConfig, refuse
+from app.contract.config import RunConfig
 from app.contract.dataset import Manifest
 from app.contract.presets import PRESETS
+from app.contract.setting import refuse
 from app.db import Tx
 from app.errors import FieldError, Invalid, NotFound, from_pydantic
 from app.tables import Dataset, IdempotencyKey

@@ -1,5 +1,7 @@
 """The machines that claim work: who they are, when they were last heard, how fast they were."""
 
+from typing import Any
+
 from sqlalchemy import select
 
 from app import feed
@@ -55,6 +57,13 @@ def get(tx: Tx, text_id: str) -> Worker:
 
 def list_all(tx: Tx) -> list[Worker]:
     return list(tx.session.scalars(select(Worker).order_by(Worker.id)))
+
+
+def devices(tx: Tx, worker: str | None) -> list[dict[str, Any]]:
+    """What may take a run: the devices of the worker asked for, or of every worker that claims; no two alike."""
+    named = [row for row in list_all(tx) if row.enabled and worker in (None, ids.show("worker", row.id))]
+    found = [one for row in named for one in row.devices]
+    return list({(one["kind"], one["name"], one.get("memory_gib"), one.get("free_gib")): one for one in found}.values())
 
 
 def busy(tx: Tx) -> dict[int, list[Job]]:

@@ -95,7 +95,8 @@ function relength(unit) {
 document.addEventListener("click", (event) => {
   const remedy = event.target.closest("[data-set]");
   if (!remedy) return;
-  put(remedy.dataset.set, remedy.dataset.value);
+  const values = remedy.dataset.value.split(" ");
+  remedy.dataset.set.split(" ").forEach((name, index) => put(name, values[index]));
   check();
 });
 

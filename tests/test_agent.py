@@ -125,7 +125,9 @@ def test_each_exit_code_has_its_outcome(server, agent, code, outcome, reason):
     assert max(job.points["train/loss"]) == 5
 
 
-@pytest.mark.parametrize(("command", "outcome"), [("stop", "stopped"), ("pause", "paused"), ("terminate", "stopped"), ("kill", "stopped")])
+@pytest.mark.parametrize(
+    ("command", "outcome"), [("stop", "stopped"), ("pause", "paused"), ("terminate", "stopped"), ("kill", "stopped")]
+)
 def test_a_command_reaches_the_child_at_its_next_step(server, agent, command, outcome):
     job = server.offer(claim(lease_s=1.0, config={"steps": 10_000, "seed": 1, "step_ms": 5}))
     turned(agent, lambda: job.points)

@@ -20,7 +20,7 @@ def test_an_empty_database_gets_the_dataset_and_two_runs_that_differ_in_decay_al
     assert [difference.field for difference in runs.config_difference(a, b)] == ["optim.weight_decay"]
     assert a.tags == b.tags == ["demo"]
     config = RunConfig.model_validate(b.config)
-    assert decay.judge(decay.total_decay(config.schedule, config.optim.weight_decay), 3.0) == "informative"
+    assert decay.judge(decay.total_decay(config.schedule, config.optim), 3.0) == "informative"
     assert world.claim().kind == "prepare"
 
 

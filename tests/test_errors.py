@@ -31,7 +31,11 @@ def told(config: dict[str, Any]) -> dict[str, str]:
         ({"optim": {"clip": math.nan}}, "/config/optim/clip", "must be a finite number"),
         ({"optim": {"clip": math.inf}}, "/config/optim/clip", "must be a finite number"),
         ({"data": {"dataset": ""}}, "/config/data/dataset", "must not be empty"),
-        ({"data": {"sampler": "best"}}, "/config/data/sampler", "must be 'shuffled', 'random' or 'nanogpt' (got 'best')"),
+        (
+            {"data": {"sampler": "best"}},
+            "/config/data/sampler",
+            "must be 'shuffled', 'random' or 'nanogpt' (got 'best')",
+        ),
         ({"eval": 3}, "/config/eval", "must be an object (got 3)"),
         ({"system": {"seed": None}}, "/config/system/seed", "must be a whole number (got nothing)"),
         ({"model": {"bias": "perhaps"}}, "/config/model/bias", "must be true or false (got 'perhaps')"),

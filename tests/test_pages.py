@@ -8,6 +8,10 @@ import pages_fixture
 import pytest
 from website import Site
 
+from app import runs
+from app.contract import ids
+from app.contract.states import RunState
+from app.db import Tx
 from app.settings import Settings
 
 PAGES = (
@@ -131,6 +135,69 @@ def test_the_preflight_names_an_inert_decay_and_offers_a_remedy(site: Site, read
     assert "This λ cannot matter in this run" in part
     assert 'data-set="optim.weight_decay"' in part
     assert "--set optim.weight_decay=0.001" in part
+
+
+def test_the_preflight_shows_the_memory_by_part_and_the_largest_micro_batch(site: Site, reader: httpx.Client) -> None:
+    fields = form_of(reader.get("/runs/new?preset=tiny").text)
+    part = post(site, reader, "/runs/new/fragments/preflight", **fields).text
+    assert "Memory, estimate" in part
+    assert 'of <bdi dir="ltr">8.0 GiB</bdi>' in part
+    assert re.search(r'Micro-batch <bdi dir="ltr">12</bdi> fits. The largest that does: <b>', part)
+    shares = [
+        float(one) for one in re.findall(r"inline-size:([\d.]+)%", part.split('class="mem"')[1].split("</div>")[0])
+    ]
+    assert len(shares) == part.split('class="memkey"')[1].split("</ul>")[0].count("<li>") >= 6
+    assert 0 < sum(shares) <= 100
+
+
+def test_the_preflight_offers_a_cut_of_a_step_that_does_not_fit(site: Site, reader: httpx.Client) -> None:
+    fields = form_of(reader.get("/runs/new?preset=tiny&micro_batch=1024&block_size=1024").text)
+    part = post(site, reader, "/runs/new/fragments/preflight", **fields).text
+    assert "It does not fit into the memory" in part
+    assert 'data-set="batch.micro_batch batch.accumulation"' in part
+    unknown = post(site, reader, "/runs/new/fragments/preflight", **fields | {"worker": "w-0099"}).text
+    assert "No device&#39;s memory is known yet." in unknown or "No device's memory is known yet." in unknown
+
+
+def in_state(site: Site, state: RunState) -> str:
+    """The path of a new run that is in this state."""
+
+    def work(tx: Tx) -> str:
+        launch = runs.Launch(preset="tiny", name=f"for its buttons, {state}")
+        run, _ = runs.create(tx, launch, key=None, body_sha256="", now=1e9)
+        run.state = state.value
+        return f"/runs/{ids.show('run', run.id)}"
+
+    return site.db.write(work)
+
+
+@pytest.mark.parametrize(
+    ("verb", "before", "fields", "after"),
+    [
+        ("evaluate", RunState.running, {}, "running"),
+        ("kill", RunState.stopping, {}, "stopping"),
+        ("kill", RunState.lost, {}, "stopping"),
+        ("extend", RunState.stopped, {"steps": "2500"}, "queued"),
+    ],
+)
+def test_a_button_of_the_run_page_does_what_it_says_and_leads_back(
+    site: Site, reader: httpx.Client, verb: str, before: RunState, fields: dict[str, str], after: str
+) -> None:
+    path = in_state(site, before)
+    assert f'action="{path}/{verb}"' in reader.get(path).text
+    answer = post(site, reader, f"{path}/{verb}", **fields)
+    assert (answer.status_code, answer.headers["location"]) == (303, path)
+    run = site.api.get(f"/api/v1{path}").json()
+    assert (run["state"], run["steps"]) == (after, 2500 if verb == "extend" else 1000)
+    post(site, reader, f"{path}/stop")
+
+
+@pytest.mark.parametrize(("steps", "why"), [("1000", "must be more than"), ("many", "steps"), ("", "steps")])
+def test_an_extension_that_is_none_is_refused(site: Site, reader: httpx.Client, steps: str, why: str) -> None:
+    path = in_state(site, RunState.stopped)
+    answer = post(site, reader, f"{path}/extend", steps=steps)
+    assert answer.status_code == 422
+    assert why in answer.text
 
 
 def test_a_note_and_labels_reach_the_run(site: Site, reader: httpx.Client) -> None:

@@ -41,7 +41,7 @@ def test_bad_fields_are_named_where_they_stand(world):
     assert "at most 10" in refusals(world, config={"schedule": {"lr": 11}})["/config/schedule/lr"]
     assert "did you mean warmup_steps" in refusals(world, config={"schedule": {"warmup": 1}})["/config/schedule/warmup"]
     assert "/config/schedule" in refusals(world, config={"schedule": 5})
-    assert "There are: tiny, shakespeare" in refusals(world, preset="huge")["/preset"]
+    assert "There are: tiny, modern, shakespeare" in refusals(world, preset="huge")["/preset"]
     assert "builtin, python-stdlib" in refusals(world, config={"data": {"dataset": "moby"}})["/config/data/dataset"]
     assert "no worker w-09" in refusals(world, worker="w-09")["/worker"]
     assert "no run r-0099" in refusals(world, cloned_from="r-0099")["/cloned_from"]

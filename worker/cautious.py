@@ -5,6 +5,8 @@
 Where the update would grow a weight, decay stays out of its way; without an update it decays as ever.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,7 @@ class Caution:
 class CautiousAdamW(torch.optim.AdamW):
     """AdamW with the mask; while it steps it holds a second copy of the decayed weights."""
 
-    def __init__(self, groups: list[dict], **settings) -> None:
+    def __init__(self, groups: list[dict], **settings: Any) -> None:
         super().__init__(groups, **settings)
         self.caution = Caution()
         # A fused kernel skips an overflowed float16 step by itself and this class would decay all the same:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from app import datasets, launches, nanogpt, preflight, shapes
+from app import datasets, launches, nanogpt, preflight, shapes, workers
 from app.api.body import Json, JsonResponse
 from app.api.deps import Db
 from app.api.problems import problems
@@ -78,7 +78,7 @@ def check(launch: Annotated[Launch, Json(Launch)], db: Db) -> Response:
     with db.read() as tx:
         dataset = _dataset(tx, config.data.dataset)
         manifest = Manifest.model_validate(dataset.manifest) if dataset is not None and dataset.manifest else None
-        speeds, devices = _speeds(tx, launch.worker), _devices(tx, launch.worker)
+        speeds, devices = _speeds(tx, launch.worker), workers.devices(tx, launch.worker)
     numbers = preflight.preflight(config, manifest, speeds, devices)
     shown = asdict(numbers) | {"warnings": [warning._asdict() for warning in numbers.warnings]}
     shown["decay_verdict"] = getattr(numbers.decay_verdict, "value", numbers.decay_verdict)
@@ -101,13 +101,6 @@ def _speeds(tx: Tx, worker: str | None) -> dict[str, float]:
         if worker is None or worker == ids.show("worker", row.id):
             best |= {shape: max(speed, best.get(shape, 0.0)) for shape, speed in row.speeds.items()}
     return best
-
-
-def _devices(tx: Tx, worker: str | None) -> list[dict[str, Any]]:
-    """What may take the run: the devices of the worker asked for, or of every worker that claims; no two alike."""
-    workers = tx.session.scalars(select(Worker).where(Worker.enabled))
-    found = [one for row in workers if worker is None or worker == ids.show("worker", row.id) for one in row.devices]
-    return list({(one["kind"], one["name"], one.get("memory_gib"), one.get("free_gib")): one for one in found}.values())
 
 
 @router.post(

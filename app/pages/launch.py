@@ -15,6 +15,7 @@ from app.contract.dataset import Manifest
 from app.contract.presets import MODEL_DECAY, PRESETS
 from app.db import Database, Tx
 from app.errors import FieldError, Invalid, NotFound
+from app.memory import GIB
 from app.pages import scripts
 from app.pages.drawing import ruler
 from app.pages.forms import Form, Posted
@@ -147,7 +148,9 @@ def _panel(request: Request, form: LaunchForm) -> dict[str, Any]:
         manifest = Manifest.model_validate(dataset.manifest) if dataset is not None and dataset.manifest else None
         speed = _fastest(tx, config) if config else None
         shown = DatasetView(dataset, form.speech) if dataset else None
-    flight = preflight.preflight(config, manifest, {speed[2]: speed[1]} if speed else None) if config else None
+        devices = workers.devices(tx, form.worker or None)
+    speeds = {speed[2]: speed[1]} if speed else None
+    flight = preflight.preflight(config, manifest, speeds, devices) if config else None
     words = (form.speech("inert"), form.speech("informative"), form.speech("too strong"))
     label = form.speech("Total decay %(value)s", value=form.speech.setting(flight.total_decay)) if flight else ""
     origin = str(request.base_url).rstrip("/")
@@ -155,11 +158,27 @@ def _panel(request: Request, form: LaunchForm) -> dict[str, Any]:
         "form": form,
         "config": config,
         "flight": flight,
+        "memory": _memory(flight, devices) if flight else None,
         "ruler": ruler(flight.total_decay, words, label) if flight else "",
         "speed_worker": speed[0] if speed else None,
         "chosen": shown,
         "informative_decay": _round_up(flight, form) if flight else None,
         "script": {"cli": scripts.cli(form, origin), "curl": scripts.curl(form, origin), "json": scripts.body(form)},
+    }
+
+
+def _memory(flight: preflight.Preflight, devices: list[dict[str, Any]]) -> dict[str, Any]:
+    """The step's memory by part, on the device where the run sits best; GiB."""
+    fit = min(flight.memory_fits, key=lambda one: one.total_gib / one.free_gib, default=None)
+    parts = fit.parts_gib if fit else {name: size / GIB for name, size in flight.memory.parts().items()}
+    total = fit.total_gib if fit else flight.memory_bytes / GIB
+    kinds = {one["kind"] for one in devices if fit and one["name"] == fit.device} or {flight.memory_device}
+    return {
+        "fit": fit,
+        "gpu": "cpu" not in kinds,
+        "parts": {name: size for name, size in parts.items() if size > 0},
+        "total": total,
+        "scale": max(total, fit.free_gib) if fit else total,
     }
 
 

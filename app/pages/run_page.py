@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from app import checkpoints, events, feed, runs, series
+from app import checkpoints, events, extension, feed, runs, series
 from app.contract import ids
 from app.contract.config import RunConfig
 from app.contract.metrics import PARAMETER_GROUPS
@@ -36,9 +36,11 @@ FACTORS = ("model.", "data.", "batch.", "schedule.", "optim.")
 VERBS: dict[str, Callable[..., None]] = {
     "stop": runs.stop,
     "terminate": runs.terminate,
+    "kill": runs.kill,
     "pause": runs.pause,
     "resume": runs.resume,
     "save": runs.save,
+    "evaluate": runs.evaluate,
     "trash": runs.trash,
 }
 
@@ -108,6 +110,17 @@ def note(request: Request, text_id: str, form: Posted) -> Response:
 
     request.app.state.db.write(work)
     return RedirectResponse(f"/runs/{text_id}#events", 303)
+
+
+@router.post("/runs/{text_id}/extend")
+def extend(request: Request, text_id: str, form: Posted) -> Response:
+    moment = now(request)
+    try:
+        longer = extension.Extension.model_validate({"steps": form.one("steps")})
+    except ValidationError as error:
+        raise from_pydantic(error, model=extension.Extension) from None
+    request.app.state.db.write(lambda tx: extension.extend(tx, runs.get(tx, text_id), longer, now=moment))
+    return RedirectResponse(f"/runs/{text_id}", 303)
 
 
 @router.post("/runs/{text_id}/{verb}")
