@@ -21,24 +21,6 @@ def world(tmp_path):
     world.db.close()
 
 
-def trained(
-    world: World, loss: float, se: float = 0.01, rms: float = 0.02, outcome: str | None = "finished", **launch
-) -> str:
-    """A run with evaluations at steps 0 and 1000, of which the last has this loss."""
-    run = world.launch(**launch)
-    claim = world.claim()
-    columns = {
-        "val/loss": {"step": [0, 1000], "value": [8.0, loss]},
-        "val/loss_se": {"step": [0, 1000], "value": [se, se]},
-        "rms/mlp.fc": {"step": [0, 1000], "value": [0.02, rms]},
-        "x/tokens": {"step": [1, 1000], "value": [TOKENS, 1000 * TOKENS]},
-    }
-    world.post(claim, 1, columns=columns)
-    if outcome:
-        world.finish(claim, 1, outcome)
-    return run
-
-
 def test_two_series_of_a_million_points_are_drawn_quickly_and_lose_no_spike(world):
     world.launch()
     world.launch()
@@ -80,7 +62,9 @@ def test_a_window_in_units_of_the_axis_reads_only_there_with_a_neighbour_on_each
 
 
 def test_a_prefix_stands_for_its_series_and_unknown_keys_for_nothing(world):
-    trained(world, 3.0)
+    world.launch()
+    evaluated = {key: {"step": [0, 1000], "value": [8.0, 3.0]} for key in ("val/loss", "val/loss_se", "rms/mlp.fc")}
+    world.post(world.claim(), 1, columns=evaluated)
     with world.db.read() as tx:
         chart = figures.chart(tx, [1], ["val/", "no/such", "rms/mlp.fc"])
         assert list(chart["runs"]["r-0001"]) == ["val/loss", "val/loss_se", "rms/mlp.fc"]
