@@ -42,6 +42,7 @@ class Run(Base):
     data_sha256: Mapped[str | None] = mapped_column(String(64))  #: the manifest's, fixed at the first claim
     baseline_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
     cloned_from: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
+    fork_checkpoint_id: Mapped[int | None]  #: it starts from this checkpoint of another run (no foreign key: a circle)
     worker_id: Mapped[int | None] = mapped_column(ForeignKey("workers.id"))  #: asked for, or holding its checkpoint
     created_at: Mapped[float]
     started_at: Mapped[float | None]  #: first claim
@@ -124,6 +125,7 @@ class Dataset(Base):
     spec: Mapped[Json]
     manifest: Mapped[Json | None]
     manifest_sha256: Mapped[str | None] = mapped_column(String(64))
+    report: Mapped[Json | None]  #: what is in it (app/contract/quality.py), from a second pass over its documents
     progress: Mapped[Json] = mapped_column(default=dict)
     created_at: Mapped[float]
     ready_at: Mapped[float | None]
@@ -158,6 +160,22 @@ class Checkpoint(Base):
     manifest: Mapped[Json]
     created_at: Mapped[float]
     deleted_at: Mapped[float | None]
+
+
+class Sample(Base):
+    """Text written from a run's checkpoint, or by the run itself while it trained."""
+
+    __tablename__ = "samples"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id"))  #: None: written by the run itself
+    step: Mapped[int]
+    state: Mapped[str] = mapped_column(String(12))  #: queued | writing | done | failed | stopped
+    detail: Mapped[str] = mapped_column(default="")
+    settings: Mapped[Json]  #: prompt, temperature, top_k, top_p, seed, tokens
+    texts: Mapped[list[str]] = mapped_column(default=list)  #: one a sample, the prompt included, as far as written
+    created_at: Mapped[float]
+    ended_at: Mapped[float | None]
 
 
 class Series(Base):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -15,13 +16,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from app import migrate
-from app.migrate import open_database
+from app.migrate import HEAD, open_database
 from app.settings import Settings, assets
 from app.tables import Base
 
-SECOND = """
+LATER = """
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "9999", "{head}"
 def upgrade():
     op.execute("CREATE TABLE added (id INTEGER PRIMARY KEY)")
     {more}
@@ -46,14 +47,14 @@ def version(path: Path) -> str:
 
 
 @pytest.fixture
-def second_revision(tmp_path, monkeypatch):
+def later_revision(tmp_path, monkeypatch):
     """A program one revision newer; call it with further lines for its upgrade()."""
 
     def add(more: str = "") -> None:
         shutil.copytree(assets() / "migrations", tmp_path / "migrations", dirs_exist_ok=True)
-        (tmp_path / "migrations/versions/0002_second.py").write_text(SECOND.format(more=more))
+        (tmp_path / "migrations/versions/9999_later.py").write_text(LATER.format(more=more, head=HEAD))
         monkeypatch.setattr(migrate, "assets", lambda: tmp_path)
-        monkeypatch.setattr(migrate, "HEAD", "0002")
+        monkeypatch.setattr(migrate, "HEAD", "9999")
 
     return add
 
@@ -84,30 +85,49 @@ def test_a_database_at_head_opens_without_importing_alembic(settings):
     subprocess.run([sys.executable, "-c", code, settings.home], check=True, timeout=60)
 
 
-def test_an_older_database_is_copied_then_upgraded(settings, second_revision):
+def test_an_older_database_is_copied_then_upgraded(settings, later_revision):
     database = open_database(settings)
     database.write(lambda tx: tx.raw.execute("INSERT INTO settings VALUES ('mine', '{}')"))
     database.close()
-    second_revision()
+    later_revision()
     open_database(settings).close()
-    assert version(settings.database) == "0002"
+    assert version(settings.database) == "9999"
     assert rows(settings.database, "SELECT key FROM settings") == [("mine",)]
     (copy,) = (settings.home / "backups").iterdir()
-    assert copy.name.startswith("before-0002-")
-    assert version(copy) == "0001"
+    assert copy.name.startswith("before-9999-")
+    assert version(copy) == HEAD
     assert rows(copy, "SELECT key FROM settings") == [("mine",)]
 
 
-def test_an_upgrade_that_fails_leaves_the_database_as_it_was_and_says_so(settings, second_revision):
+def test_a_home_of_the_first_release_keeps_its_runs(settings):
+    settings.home.mkdir()
+    config = Config()
+    config.set_main_option("script_location", str(assets() / "migrations"))
+    config.set_main_option("path_separator", "os")
+    engine = create_engine(f"sqlite:///{settings.database}")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO runs (id, name, state, detail, source, config, tags, notes, created_at, updated_at, step, steps, telemetry)"
+            " VALUES (1, 'mine', 'finished', '', 'worker', '{}', '[]', '', 0, 0, 5, 5, '{}')"
+        )
+        connection.commit()
+    engine.dispose()
     open_database(settings).close()
-    second_revision("op.execute('INSERT INTO nowhere VALUES (1)')")
+    assert rows(settings.database, "SELECT name, fork_checkpoint_id FROM runs") == [("mine", None)]
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was_and_says_so(settings, later_revision):
+    open_database(settings).close()
+    later_revision("op.execute('INSERT INTO nowhere VALUES (1)')")
     with pytest.raises(migrate.UpgradeFailed, match="is as it was"):
         open_database(settings)
-    assert version(settings.database) == "0001"
+    assert version(settings.database) == HEAD
     assert rows(settings.database, "SELECT name FROM sqlite_master WHERE name = 'added'") == []
-    second_revision()
+    later_revision()
     open_database(settings).close()  # the lock was let go
-    assert version(settings.database) == "0002"
+    assert version(settings.database) == "9999"
 
 
 KILLED = """
@@ -136,19 +156,19 @@ def test_a_kill_in_the_middle_of_the_first_upgrade_is_mended_by_starting_again(s
     assert version(settings.database) == migrate.HEAD
 
 
-def test_a_kill_in_the_middle_of_a_later_upgrade_is_mended_by_starting_again(settings, second_revision):
+def test_a_kill_in_the_middle_of_a_later_upgrade_is_mended_by_starting_again(settings, later_revision):
     open_database(settings).close()
-    second_revision("import os; os.kill(os.getpid(), 9) if os.environ.get('KILL') else None")
+    later_revision("import os; os.kill(os.getpid(), 9) if os.environ.get('KILL') else None")
     code = (
         "import sys; from pathlib import Path; from app import migrate; from app.settings import Settings;"
-        "migrate.HEAD = '0002'; migrate.assets = lambda: Path(sys.argv[2]);"
+        "migrate.HEAD = '9999'; migrate.assets = lambda: Path(sys.argv[2]);"
         "migrate.open_database(Settings(home=Path(sys.argv[1])))"
     )
     command = [sys.executable, "-c", code, settings.home, migrate.assets()]
     assert subprocess.run(command, env={"KILL": "1"}, timeout=60).returncode == -signal.SIGKILL
-    assert version(settings.database) == "0001"
+    assert version(settings.database) == HEAD
     open_database(settings).close()
-    assert version(settings.database) == "0002"
+    assert version(settings.database) == "9999"
 
 
 def test_a_second_server_is_refused_and_told_who_holds_the_file(settings):

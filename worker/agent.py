@@ -1,7 +1,7 @@
 """The agent: claims jobs for free slots, starts their children, and leaves nothing behind when told to go.
 
-One slot per device for training; beside them one for preparing data and one for sending files, so that a
-checkpoint somebody asks for does not wait for a run of days. Never imports torch: it has to start at once
+One slot per device for training; beside them one for each other kind of work, so that a checkpoint somebody
+asks for does not wait for a run of days. Never imports torch: it has to start at once
 and to outlive its children's out-of-memory deaths. `turn(now)` does what is due; `run` turns it until the end.
 """
 
@@ -213,7 +213,8 @@ class Agent:
         if self._once and self._only is not None:
             return []
         working = {assignment.claim.kind for assignment in self.assignments if assignment.phase != "delivering"}
-        kinds = [kind for kind in (JobKind.prepare, JobKind.send) if kind not in working]
+        able = [kind for kind in JobKind if kind == JobKind.send or (kind in self._commands and kind != JobKind.train)]
+        kinds = [kind for kind in able if kind not in working]
         return [JobKind.train, *kinds] if len(self._slot_of) < len(self._slots) else kinds
 
     def _gone(self, assignment: Assignment) -> None:

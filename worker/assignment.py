@@ -1,6 +1,6 @@
 """One claim, from its files to its finish: fetch what it needs, run its child, hand the end to the courier.
 
-Blocking work (downloads, uploads) happens in the assignment's own thread, delivery in the courier's. Only
+Blocking work (worker/errands.py) happens in the assignment's own thread, delivery in the courier's. Only
 `start` and `reap` belong to the agent's main thread, which must be the one that starts children.
 The claim is written beside its journal first: an agent that starts again finds what it left behind.
 """
@@ -16,11 +16,12 @@ from typing import Any
 
 from app.contract.protocol import Claim
 from app.contract.states import JobKind
-from worker import datasets, journal, ledger, transfer
+from worker import ledger
 from worker.child import Child, ending, oom_kills
 from worker.client import Client, WorkerError
 from worker.courier import Courier, Ending
-from worker.folders import CannotStart, checkpoint_folder, claim_path, folder_of, last_words, under_roots, write_durably
+from worker.errands import HANDED_OVER, Errands, Place
+from worker.folders import claim_path, folder_of, last_words, write_durably
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +57,12 @@ class Assignment:
         self.journal_path = self.folder / "journal" / f"a{claim.attempt}.journal"
         self.log_path = self.folder / "stdout.log"
         self._home = home
-        self._client = client
-        self._store = Path(claim.store) if claim.store else None
-        self._data_roots = data_roots
         self._environment = dict(environment or {})
         self._commands = commands
         self._wait: Callable[[float], bool] = quit.wait
+        store = Path(claim.store) if claim.store else None
+        place = Place(self.folder, self.journal_path, home, store, data_roots, device)
+        self._errands = Errands(claim, place, client, self._wait)
         self._child: Child | None = None
         self._lock = threading.Lock()  # commands come from the courier's thread while the main thread starts the child
         self._early: list[str] = []  # commands that came before the child was there
@@ -153,9 +154,9 @@ class Assignment:
             summary=words.summary,
         )
         log.info("%s: the process ended with exit code %d: %s", self.claim.job, exit, end.outcome)
-        if self.claim.kind == JobKind.prepare and end.outcome == "finished":
+        if self.claim.kind in HANDED_OVER and end.outcome == "finished":
             self.phase = "wrapping"
-            self._in_thread(self._hand_over)
+            self._in_thread(lambda: self._end(self._errands.hand_over()))
         else:
             self._end(end)
 
@@ -233,88 +234,8 @@ class Assignment:
 
     def _fetch(self) -> None:
         if self.claim.kind == JobKind.send:
-            self._send_checkpoint()
+            self._end(self._errands.send_checkpoint())
             return
-        config = self._training() if self.claim.kind == JobKind.train else self._preparation()
+        config = self._errands.inputs()
         write_durably(self.folder / "config.json", json.dumps({**config, "journal": str(self.journal_path)}).encode())
         self.phase = "ready"
-
-    def _training(self) -> dict[str, Any]:
-        claim = self.claim
-        if claim.manifest is None:
-            raise CannotStart("The claim names no dataset manifest.")
-        if not datasets.folder_of(self._home, claim.manifest).exists():
-            self._say(lambda notes: notes.event("phase", text="fetching the dataset"))
-        dataset_dir = datasets.ensure(claim.manifest, self._home, self._client, self._store, self._wait)
-        return {
-            "run": claim.run, "attempt": claim.attempt, "config": claim.config, "dataset_dir": str(dataset_dir),
-            "resume": self._resume(), "device": self.device,
-        }  # fmt: skip
-
-    def _resume(self) -> str | None:
-        """The folder of the checkpoint to go on from; fetched when another worker made it."""
-        manifest = self.claim.resume
-        if manifest is None:
-            return None
-        folder = checkpoint_folder(self.folder, int(manifest["attempt"]), int(manifest["step"]))
-        if not (folder / "manifest.json").exists():
-            if not self.claim.files:
-                raise CannotStart(
-                    f"The checkpoint of step {manifest['step']} is neither on this worker nor on the server; send it to the server first."
-                )
-            self._say(lambda notes: notes.event("phase", text="fetching the checkpoint"))
-            for file in self.claim.files:
-                if not datasets.FILE_NAME.fullmatch(file.name):
-                    raise CannotStart(f"The checkpoint names a file {file.name!r} that no worker may write.")
-                datasets.bring(file.sha256, folder / file.name, self._client, self._store, self._wait)
-            write_durably(folder / "manifest.json", json.dumps(manifest).encode())  # last: it says the rest is whole
-        return str(folder)
-
-    def _preparation(self) -> dict[str, Any]:
-        paths = []
-        for source in self.claim.config.get("files") or []:
-            if source.get("sha256"):
-                if not datasets.SHA256.fullmatch(source["sha256"]):
-                    raise CannotStart("A source file's sha256 is not one.")
-                path = self.folder / "files" / source["sha256"]
-                if not path.exists():
-                    self._say(lambda notes: notes.telemetry(phase="fetching"))
-                    datasets.bring(source["sha256"], path, self._client, self._store, self._wait)
-                paths.append(path)
-            else:
-                paths.append(under_roots(source["path"], self._data_roots))
-        out = self.folder / "out"
-        out.mkdir(exist_ok=True)
-        return {
-            "dataset": self.claim.dataset, "attempt": self.claim.attempt, "spec": self.claim.config,
-            "files": [str(path) for path in paths], "out": str(out),
-        }  # fmt: skip
-
-    def _hand_over(self) -> None:
-        """A preparation is done: keep the folder here, send its files, report the manifest."""
-        self._say(lambda notes: notes.telemetry(phase="sending", share=None))
-        manifest, folder = datasets.adopt(self.folder / "out", self._home)
-        for name, file_sha256, kind in datasets.files_of(manifest):
-            transfer.send(folder / name, kind, self._client, self._store, self._wait, file_sha256)
-        self._end(Ending("finished", 0, None, manifest))
-
-    def _send_checkpoint(self) -> None:
-        """Only files of a checkpoint folder of this run, named by numbers and plain names, ever leave this worker."""
-        assert self.claim.run is not None, "a send claim names its run"
-        wanted = self.claim.config or self.claim.resume or {}
-        folder = checkpoint_folder(self._home / "runs" / self.claim.run, int(wanted["attempt"]), int(wanted["step"]))
-        for file in self.claim.files:
-            if not datasets.FILE_NAME.fullmatch(file.name):
-                raise CannotStart(f"No checkpoint has a file {file.name!r}.")
-            if not (folder / file.name).is_file():
-                raise CannotStart(f"{file.name} of step {wanted['step']} is no longer on this worker.")
-            sent = transfer.send(folder / file.name, "checkpoint", self._client, self._store, self._wait)
-            if sent != file.sha256:
-                raise CannotStart(f"{file.name} of step {wanted['step']} has changed since it was saved.")
-        self._end(Ending("finished"))
-
-    def _say(self, what: Callable[[journal.Journal], None]) -> None:
-        """A frame of the agent's own, only while no child writes: a file has one writer at a time."""
-        notes = journal.Journal(self.journal_path)
-        what(notes)
-        notes.close()

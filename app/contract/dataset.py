@@ -65,6 +65,10 @@ class DatasetSpec(Section):
     layout: Literal["plateau", "nanogpt"] = setting(
         "plateau", "Layout", "plateau: end-of-text before each document. nanogpt: after it."
     )
+    split: Literal["hash", "tail"] = setting(
+        "hash", "Split",
+        "hash: each document goes to the side that a hash of its text gives, so equal texts never end up on both. tail: the last share of the text's characters is validation, in one piece, each side tokenised by itself and without end-of-text, as nanoGPT prepares Shakespeare.",
+    )  # fmt: skip
 
     @field_validator("files")
     @classmethod

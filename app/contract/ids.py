@@ -2,7 +2,9 @@
 
 import re
 
-PREFIXES = {"run": "r", "dataset": "d", "job": "j", "worker": "w", "checkpoint": "c", "event": "e", "token": "t"}
+PREFIXES = {
+    "run": "r", "dataset": "d", "job": "j", "worker": "w", "checkpoint": "c", "event": "e", "token": "t", "sample": "s",
+}  # fmt: skip
 PATTERN = r"[a-z]-[0-9]{1,18}"
 _ID = re.compile(r"([a-z])-([0-9]{1,18})")
 

@@ -61,6 +61,9 @@ class JobKind(StrEnum):
     train = "train"  #: train a run
     prepare = "prepare"  #: turn a dataset's sources into token shards
     send = "send"  #: move files that this worker holds to the server
+    sample = "sample"  #: write text from a checkpoint
+    adopt = "adopt"  #: turn another project's checkpoint file into a run with a checkpoint
+    report = "report"  #: read a prepared dataset again and say what is in it
 
 
 class JobState(StrEnum):
