@@ -19,6 +19,7 @@ from app.contract.schedule import learning_rate
 from worker import checkpoint, endings, train
 from worker.commands import Commands
 from worker.journal import Journal
+from worker.model import GPT
 
 
 def told_after(step: int, *words: str, commands: Commands) -> Callable[[Any, int, dict[str, float]], None]:
@@ -193,7 +194,7 @@ def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path
 
 
 def test_out_of_memory_ends_with_its_own_code_and_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.GPT, "forward", lambda *args, **more: torch.empty(1 << 55))
+    monkeypatch.setattr(GPT, "forward", lambda *args, **more: torch.empty(1 << 55))
     run = Run(tmp_path)
     assert run.attempt() == endings.EXIT_OUT_OF_MEMORY
     assert run.telemetry()["reason"] == "oom"

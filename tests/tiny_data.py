@@ -12,6 +12,7 @@ from app.contract.config import RunConfig
 from app.contract.protocol import Event
 from worker import checkpoint, train
 from worker.commands import Commands
+from worker.engine import Job
 from worker.journal import Journal, read
 
 Points = dict[int, dict[str, float]]  # step → key → value
@@ -72,8 +73,8 @@ class Run:
         self.dataset = write_dataset(folder / "data") if not (folder / "data").exists() else folder / "data"
         self.config = run_config(**sections)
 
-    def job(self, attempt: int = 1, resume: Path | None = None) -> train.Job:
-        return train.Job(
+    def job(self, attempt: int = 1, resume: Path | None = None) -> Job:
+        return Job(
             run="r-0001", attempt=attempt, config=RunConfig.model_validate(self.config), dataset_dir=self.dataset,
             resume=resume, device="cpu",
         )  # fmt: skip

@@ -213,8 +213,8 @@ class Agent:
         if self._once and self._only is not None:
             return []
         working = {assignment.claim.kind for assignment in self.assignments if assignment.phase != "delivering"}
-        able = [kind for kind in JobKind if kind == JobKind.send or (kind in self._commands and kind != JobKind.train)]
-        kinds = [kind for kind in able if kind not in working]
+        able = {JobKind.send, *self._commands} - {JobKind.train}
+        kinds = [kind for kind in JobKind if kind in able and kind not in working]
         return [JobKind.train, *kinds] if len(self._slot_of) < len(self._slots) else kinds
 
     def _gone(self, assignment: Assignment) -> None:

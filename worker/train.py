@@ -17,45 +17,27 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from os import fstat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
-import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
 
-from app.contract.config import RunConfig
 from app.contract.protocol import EXIT_REQUEUE
 from app.contract.schedule import decay_share, learning_rate
-from worker import checkpoint, devices, endings, optim, signals
+from worker import devices, endings, optim, signals
 from worker.batches import Tokens
 from worker.commands import Commands
-from worker.corpus import Corpus
+from worker.engine import Job, announce, build
 from worker.evaluate import Evaluation, bits_per_byte, evaluate, perplexity
 from worker.journal import Journal
-from worker.keeper import Keeper, not_finite, restore
-from worker.loop import Loop, without_collector
-from worker.model import GPT
-from worker.relief import Relief
+from worker.keeper import Keeper, not_finite
+from worker.loop import without_collector
 from worker.report import NonFinite, Sink, StepReport
 
 EXITS = {"finished": 0, "stopped": 0, "paused": 0, "requeue": EXIT_REQUEUE}
 LOOK_FOR_ROOM_S = 0.2
 REPORTED_WINDOWS = 20_000
 """Up to so many windows each one's validation loss is reported, for comparisons in pairs."""
-
-
-class Job(BaseModel):
-    """RUN_DIR/config.json, written by the agent."""
-
-    run: str
-    attempt: int = Field(ge=1)
-    config: RunConfig
-    dataset_dir: Path
-    resume: Path | None = None  #: a checkpoint's folder
-    device: str = "auto"  #: the worker's own: cpu, mps, cuda:0
-    journal: Path | None = None  #: None: RUN_DIR/journal/a<attempt>.journal
 
 
 class Training:
@@ -90,79 +72,24 @@ class Training:
                     self.update()
         return "finished"
 
-    # ---------------------------------------------------------------------------------------------
-    # Loading
-
     def load(self) -> None:
         self.journal.event("phase", text="loading")
-        config = self.config
-        saved = self.keeper.to_go_on_from(self.job.resume)
-        weights, moments, state = checkpoint.load(saved) if saved else ({}, {}, {})
-
-        device = devices.choose(config.system.device, self.job.device)
-        fresh = devices.numeric_path(config.system, device)
-        self.path = devices.resumed_path(state["numeric_path"], fresh) if saved else fresh
-        torch.set_num_threads(self.path.threads)
-
-        self.corpus = Corpus(self.job.dataset_dir, config, state.get("dataset_sha256"))
-        torch.manual_seed(config.system.seed)  # of every device
-        m, o = config.model, config.optim
-        vocab_size = self.corpus.vocab_size(m.pad_vocab)
-        self.model = GPT(vocab_size, **m.model_dump(exclude={"pad_vocab"})).to(device)
-        self.model.transformer.recompute = config.system.recompute
-        self.corpus.begin(moments, state.get("step", 0))
-        self.groups = signals.metric_groups(self.model)
-        recipe = o.model_dump(exclude={"clip", "decay_schedule"})
-        self.optimizer = optim.build(self.model, peak=config.schedule.lr, **recipe)
-        if saved:
-            restore(self.model, self.optimizer, weights, moments, device)
+        engine = build(self.job, self.keeper, self.journal)
+        self.path, self.corpus, self.groups = engine.path, engine.corpus, engine.groups
+        self.model, self.optimizer, self.loop, self.relief = engine.model, engine.optimizer, engine.loop, engine.relief
+        if state := engine.state:
             self.step = self.keeper.first_step = state["step"]
             self.best_val, self.best_step = state["best_val"], state["best_step"]
-        tokens = config.batch.micro_batch * m.block_size
-        if saved:
-            self.path = devices.possible(self.path, self.model, tokens)
-        else:
-            self.path = devices.fitted(self.path, self.model, vocab_size, tokens, config.system.chunked_loss)
-        devices.follow(self.path, self.model)
-        self.loop = Loop(
-            self.model, self.optimizer, self.corpus.batches,
-            clip=o.clip, device=device, dtype=self.path.dtype, compiled=self.path.compile, tf32=self.path.tf32,
-        )  # fmt: skip
-        self.loop.scaler.load_state_dict(state.get("scaler") or self.loop.scaler.state_dict())
-        self.relief = Relief(self.loop, self.journal, state.get("batch"))
-        self.announce(state)
+        announce(engine, self.job, self.journal)
+        self.compiling = self.path.compile
+        self.journal.event("phase", self.step, text="compiling" if self.compiling else "training")
         self.report = StepReport(
             self.journal,
-            tokens_per_step=config.tokens_per_step,
-            flops_per_token=self.model.flops_per_token(),
-            peak_flops=devices.peak_flops(self.path),
-            wall_s=state.get("wall_s", 0.0),
-        )
-
-    def announce(self, state: Mapping[str, Any]) -> None:
-        everything, _, no_embedding = self.model.parameter_counts()
-        self.journal.telemetry(
-            **asdict(self.path),
-            parameters=everything,
-            parameters_no_embedding=no_embedding,
-            vocab_size=self.model.transformer.wte.num_embeddings,
             tokens_per_step=self.config.tokens_per_step,
             flops_per_token=self.model.flops_per_token(),
             peak_flops=devices.peak_flops(self.path),
-            **self.relief.cut(),
-            eval_windows=self.corpus.eval_count,
-            train_tokens=self.corpus.manifest.train.tokens,
-            val_tokens=self.corpus.manifest.val.tokens,
+            wall_s=engine.state.get("wall_s", 0.0),
         )
-        if self.job.attempt > 1:
-            # Points that an earlier attempt wrote after this step are taken back; these follow in their place.
-            text = f"Going on from the checkpoint of step {self.step}." if state else "Starting afresh."
-            self.journal.event("resume", self.step, text=text, first_step=self.step)
-        if state and (changes := devices.NumericPath(**state["numeric_path"]).differences(self.path)):
-            text = f"Not bit-exact from step {self.step} on: {'; '.join(changes)}."
-            self.journal.event("alarm", self.step, text=text)
-        self.compiling = self.path.compile
-        self.journal.event("phase", self.step, text="compiling" if self.compiling else "training")
 
     # ---------------------------------------------------------------------------------------------
     # Training

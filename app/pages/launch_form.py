@@ -105,7 +105,7 @@ class LaunchForm:
         sections: dict[str, dict[str, Any]] = {}
         for key, value in self.typed.items():
             section, name = key.split(".")
-            sections.setdefault(section, {})[name] = _meant(value, FIELDS[key][1].annotation)
+            sections.setdefault(section, {})[name] = meant(value, FIELDS[key][1].annotation)
         return sections
 
     def valid(self) -> RunConfig | None:
@@ -136,7 +136,7 @@ class LaunchForm:
             key, say(str(info.title)), say(str(info.description)), say(extra.get("unit", "")), say(extra.get("usual", "")),
             "choice" if choices else kinds.get(info.annotation, "whole"), choices, type(None) in options,
             "" if isinstance(typed, bool) else typed, typed is True,
-            self.errors.get(key, ""), None if _same(typed, start) else say.setting(self.start[key]), _bounds(info, say),
+            self.errors.get(key, ""), None if _same(typed, start) else say.setting(self.start[key]), bounds(info, say),
         )  # fmt: skip
 
     def title(self, key: str) -> str:
@@ -221,7 +221,7 @@ def _same(typed: Any, start: Any) -> bool:
         return False
 
 
-def _meant(value: Any, annotation: Any) -> Any:
+def meant(value: Any, annotation: Any) -> Any:
     if not isinstance(value, str):
         return value
     if type(None) in get_args(annotation) and not value:
@@ -236,7 +236,7 @@ def _meant(value: Any, annotation: Any) -> Any:
     return value
 
 
-def _bounds(info: Any, say: Speech) -> str:
+def bounds(info: Any, say: Speech) -> str:
     """What is allowed, from the contract's own bounds, for a field's title."""
     low = next((m.ge for m in info.metadata if hasattr(m, "ge")), None)
     above = next((m.gt for m in info.metadata if hasattr(m, "gt")), None)
