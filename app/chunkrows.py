@@ -4,8 +4,8 @@ Numbers run 0, 1, … without gaps in the order of their steps, so a step is fou
 """
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,12 @@ def between(raw: sqlite3.Connection, series_id: int, first: int, last: int) -> t
     )
 
 
+def numbered(raw: sqlite3.Connection, series_id: int, numbers: Iterable[int]) -> list[Any]:
+    """The rows of these chunks, for `decoded`."""
+    query = 'SELECT count, first_step, stride, steps, "values" FROM chunks WHERE series_id = ? AND number = ?'
+    return [raw.execute(query, (series_id, number)).fetchone() for number in numbers]
+
+
 def decoded(rows: Sequence[Any]) -> tuple[Steps, Values]:
     if not rows:
         return np.empty(0, np.int64), np.empty(0, np.float64)
@@ -59,8 +65,8 @@ def within(steps: Steps, values: Values, low: int, high: int) -> tuple[Steps, Va
     return steps[window], values[window]
 
 
-def put(raw: sqlite3.Connection, series_id: int, number: int, steps: Steps, values: Values, *, is_last: bool) -> None:
-    """These points are chunk `number` from now on; too many for one become further chunks after it."""
+def put(raw: sqlite3.Connection, series_id: int, number: int, steps: Steps, values: Values, *, is_last: bool) -> int:
+    """These points are chunk `number` from now on; too many for one become further chunks after it, whose number is returned."""
     pieces = chunks.cut(len(steps), is_last=is_last)
     if len(pieces) > 1 and not is_last:  # by way of negative numbers: SQLite checks uniqueness row by row
         shift = len(pieces) - 1
@@ -72,11 +78,18 @@ def put(raw: sqlite3.Connection, series_id: int, number: int, steps: Steps, valu
         packed = chunks.pack(steps[piece], values[piece])
         if place > number or not raw.execute(_UPDATE, (*packed, series_id, place)).rowcount:
             raw.execute(_INSERT, (series_id, place, *packed))
+    return len(pieces) - 1
 
 
-def merge(raw: sqlite3.Connection, series_id: int, steps: Steps, values: Values) -> int:
-    """The slow path: points among older ones, chunk by chunk. Returns how many steps are new."""
-    added = 0
+class Merged(NamedTuple):
+    added: int  #: steps that were not there before
+    touched: list[int]  #: chunks that are not what they were
+    moved: bool  #: whether chunks were parted, so that later ones have other numbers
+
+
+def merge(raw: sqlite3.Connection, series_id: int, steps: Steps, values: Values) -> Merged:
+    """The slow path: points among older ones, chunk by chunk."""
+    added, touched, parted = 0, [], 0
     while len(steps):
         number = max(0, number_at(raw, series_id, int(steps[0])))
         following = raw.execute(
@@ -85,7 +98,8 @@ def merge(raw: sqlite3.Connection, series_id: int, steps: Steps, values: Values)
         here = int(np.searchsorted(steps, following[0])) if following else len(steps)
         old_steps, old_values = between(raw, series_id, number, number)
         merged = chunks.merge(old_steps, old_values, steps[:here], values[:here])
-        put(raw, series_id, number, *merged, is_last=following is None)
+        parted += put(raw, series_id, number, *merged, is_last=following is None)
+        touched.append(number)
         added += len(merged[0]) - len(old_steps)
         steps, values = steps[here:], values[here:]
-    return added
+    return Merged(added, touched, parted > 0)

@@ -38,11 +38,15 @@ def highest(bucket: NDArray[np.int64], values: NDArray[np.float64]) -> Indices:
 def non_finite(bucket: NDArray[np.int64], values: NDArray[np.float64], most: int) -> Indices:
     """All places of NaN and infinities, up to `most`; beyond that the first and last of each bucket."""
     where = np.flatnonzero(~np.isfinite(values))
-    if len(where) <= most:
-        return where
-    held = bucket[where]
-    change = held[1:] != held[:-1]
-    return where[np.concatenate(([True], change)) | np.concatenate((change, [True]))]
+    return where if len(where) <= most else where[ends(bucket[where])]
+
+
+def ends(bucket: NDArray[np.int64]) -> Indices:
+    """Where each bucket's first and last entry stand; `bucket` ascends."""
+    if not len(bucket):
+        return np.empty(0, np.intp)
+    change = bucket[1:] != bucket[:-1]
+    return np.flatnonzero(np.concatenate(([True], change)) | np.concatenate((change, [True])))
 
 
 def min_max(steps: NDArray[np.int64], values: NDArray[np.float64], width: int, most: int) -> Indices:

@@ -1,19 +1,19 @@
 """The metric store: series of (step, value), kept as rows of about 1,024 packed points with their summary.
 
-Appending rewrites the last chunk only; a chart of the whole run reads summaries and never the points below
-them, so its cost follows its pixels and not the length of the run. All of it on the driver's connection,
-inside the caller's transaction.
+Appending rewrites the last chunk only; a chart reads the level of summaries (app/levels.py) that its pixels call for,
+so its cost follows them and not the length of the run. All of it on the driver's connection, inside the caller's
+transaction.
 """
 
 import math
 import sqlite3
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app import chunkrows, chunks, downsample
+from app import chunkrows, chunks, downsample, levels
 from app.chunks import Steps, Values
 from app.contract.metrics import X_AXES
 
@@ -62,6 +62,7 @@ def truncate(raw: sqlite3.Connection, run_id: int, after_step: int) -> int:
         number = chunkrows.number_at(raw, series_id, after_step)
         raw.execute("DELETE FROM chunks WHERE series_id = ? AND number > ?", (series_id, number))
         dropped += count
+        levels.forget(raw, series_id, max(0, number))
         if number < 0:
             raw.execute("DELETE FROM series WHERE id = ?", (series_id,))
             continue
@@ -75,7 +76,8 @@ def truncate(raw: sqlite3.Connection, run_id: int, after_step: int) -> int:
 
 
 def delete(raw: sqlite3.Connection, run_id: int) -> None:
-    raw.execute("DELETE FROM chunks WHERE series_id IN (SELECT id FROM series WHERE run_id = ?)", (run_id,))
+    for table in ("chunks", "levels"):
+        raw.execute(f"DELETE FROM {table} WHERE series_id IN (SELECT id FROM series WHERE run_id = ?)", (run_id,))  # noqa: S608
     raw.execute("DELETE FROM series WHERE run_id = ?", (run_id,))
 
 
@@ -93,21 +95,19 @@ def read(
     series_id = _series(raw, run_id, key)
     if series_id is None:
         return _no_points()
-    window = raw.execute(
-        "SELECT number, count, first_step, last_step, min, max, min_step, max_step, non_finite FROM chunks"
-        " WHERE series_id = ? AND number BETWEEN ? AND ? AND last_step >= ? ORDER BY number",
-        (series_id, max(0, chunkrows.number_at(raw, series_id, low)), chunkrows.number_at(raw, series_id, high), low),
-    ).fetchall()
-    if not window:
+    first, last = chunkrows.number_at(raw, series_id, low), chunkrows.number_at(raw, series_id, high)
+    first = max(0, first)
+    if last < first or high < low:
         return _no_points()
-    first, last = window[0], window[-1]
-    if buckets is not None:
-        width = downsample.bucket_width(max(low, first[2]), max(low, min(high, last[3])), buckets)
-        if per_bucket := _chunks_per_bucket(window, width):
-            return _from_summaries(raw, series_id, window, low, high, per_bucket, most=2 * buckets)
-    steps, values = chunkrows.within(*chunkrows.between(raw, series_id, first[0], last[0]), low, high)
-    if buckets is None or len(steps) <= 2 * buckets:
-        return Points(steps, values, len(steps), merged=False)
+    # chunks are half full at least: more of them than this hold too many points to draw each
+    if buckets is None or last - first <= 4 * buckets // chunks.SEALED + 2:
+        steps, values = chunkrows.within(*chunkrows.between(raw, series_id, first, last), low, high)
+        if buckets is None or len(steps) <= 2 * buckets:
+            return Points(steps, values, len(steps), merged=False)
+    width = _width(raw, series_id, first, last, low, high, buckets)
+    if far := levels.far_view(raw, series_id, first, last, low, high, width, most=2 * buckets):
+        return Points(*far, merged=True)
+    steps, values = chunkrows.within(*chunkrows.between(raw, series_id, first, last), low, high)
     kept = downsample.min_max(steps, values, width, most=2 * buckets)
     return Points(steps[kept], values[kept], len(steps), merged=len(kept) < len(steps))
 
@@ -191,19 +191,48 @@ def _append(raw: sqlite3.Connection, run_id: int, key: str, steps: Steps, values
         ).fetchone()
     series_id, count, last_step, number, *tail = row
     if number is None:
-        chunkrows.put(raw, series_id, 0, steps, values, is_last=True)
+        _seal(raw, series_id, 0, chunkrows.put(raw, series_id, 0, steps, values, is_last=True))
         count, last_step = len(steps), int(steps[0])
     elif steps[0] > last_step:
         old_steps, old_values = chunkrows.decoded([tail])
         steps_there, values_there = np.concatenate((old_steps, steps)), np.concatenate((old_values, values))
-        chunkrows.put(raw, series_id, number, steps_there, values_there, is_last=True)
+        sealed = chunkrows.put(raw, series_id, number, steps_there, values_there, is_last=True)
+        _seal(raw, series_id, number, sealed)
         count += len(steps)
     else:
-        count += chunkrows.merge(raw, series_id, steps, values)
+        count += _merge(raw, series_id, steps, values)
     if steps[-1] >= last_step:
         _note(raw, series_id, count, int(steps[-1]), float(values[-1]))
     else:
         raw.execute("UPDATE series SET count = ? WHERE id = ?", (count, series_id))
+
+
+def _width(raw: sqlite3.Connection, series_id: int, first: int, last: int, low: int, high: int, buckets: int) -> int:
+    """Steps in a bucket of a chart from `low` to `high`, as far as the chunks `first` to `last` reach."""
+    ends = "SELECT min(first_step), max(last_step) FROM chunks WHERE series_id = ? AND number IN (?, ?)"
+    begin, end = raw.execute(ends, (series_id, first, last)).fetchone()
+    return downsample.bucket_width(max(low, begin), max(low, min(high, end)), buckets)
+
+
+def _seal(raw: sqlite3.Connection, series_id: int, number: int, sealed: int) -> None:
+    """Chunk `number` and those after it, `sealed` in all, are full."""
+    if sealed:
+        levels.refresh(raw, series_id, number, number + sealed - 1)
+
+
+def _merge(raw: sqlite3.Connection, series_id: int, steps: Steps, values: Values) -> int:
+    """Write among older points; returns how many steps are new."""
+    merged = chunkrows.merge(raw, series_id, steps, values)
+    (last,) = raw.execute("SELECT max(number) FROM chunks WHERE series_id = ?", (series_id,)).fetchone()
+    if merged.moved:
+        first = merged.touched[0]
+        levels.forget(raw, series_id, first)
+        _seal(raw, series_id, first, last - first)
+    else:
+        for number in merged.touched:
+            if number < last:
+                levels.refresh(raw, series_id, number, number)
+    return merged.added
 
 
 def _note(raw: sqlite3.Connection, series_id: int, count: int, last_step: int, last_value: float) -> None:
@@ -220,43 +249,3 @@ def _series(raw: sqlite3.Connection, run_id: int, key: str) -> int | None:
 
 def _no_points() -> Points:
     return Points(np.empty(0, np.int64), np.empty(0, np.float64), 0, merged=False)
-
-
-def _chunks_per_bucket(window: list[Any], width: int) -> int:
-    """How many chunks make a bucket of about `width` steps: a power of two, or 0 if a chunk is wider than a bucket.
-
-    1.5 lies in the middle between powers of two, so that some missing steps do not tip the balance.
-    """
-    sealed = window[:-1]
-    if not sealed:
-        return 0
-    mean_span = sum(row[3] - row[2] for row in sealed) / len(sealed)
-    fitting = int(1.5 * width / max(1.0, mean_span))
-    return 1 << fitting.bit_length() - 1 if fitting else 0
-
-
-def _from_summaries(
-    raw: sqlite3.Connection, series_id: int, window: list[Any], low: int, high: int, per_bucket: int, most: int
-) -> Points:
-    """The far view: extremes from the chunks' summaries. Decoded are only the two chunks at the window's edges
-    and those that hold something not finite. A sealed chunk's extremes never move, hence neither do its bucket's."""
-    table = np.array(window, np.float64)  # steps below 2^53 are exact; NaN where a chunk has no finite value
-    whole = (table[:, 2] >= low) & (table[:, 3] <= high)
-    number, size, _, _, lows, highs, low_steps, high_steps, bad = table[whole].T
-    bucket = number.astype(np.int64) // per_bucket
-    low_at, high_at = downsample.lowest(bucket, lows), downsample.highest(bucket, highs)
-    parts = [(low_steps[low_at], lows[low_at]), (high_steps[high_at], highs[high_at])]
-    total = int(size.sum())
-    for row, end in ((window[0], 0), (window[-1], -1)):
-        steps, values = chunkrows.within(*chunkrows.between(raw, series_id, row[0], row[0]), low, high)
-        parts.append((steps[[end]], values[[end]]))
-        if row[2] < low or row[3] > high:
-            kept = downsample.min_max(steps, values, chunkrows.FAR, most)
-            parts.append((steps[kept], values[kept]))
-            total += len(steps)
-    if troubled := [chunkrows.between(raw, series_id, int(one), int(one)) for one in number[bad > 0]]:
-        steps, values = (np.concatenate(column) for column in zip(*troubled, strict=True))
-        where = downsample.non_finite(np.repeat(bucket[bad > 0], [len(one) for one, _ in troubled]), values, most)
-        parts.append((steps[where], values[where]))
-    steps, values = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Points(*chunks.ordered(steps.astype(np.int64), values), total, merged=True)

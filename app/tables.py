@@ -216,6 +216,17 @@ class Chunk(Base):
     values: Mapped[bytes] = mapped_column(LargeBinary)  #: little-endian float64
 
 
+class Level(Base):
+    """Sixteen cells of a coarser level of a series (app/levels.py)."""
+
+    __tablename__ = "levels"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), primary_key=True)
+    level: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    cells: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class Evaluation(Base):
     """The loss of each fixed validation window at one evaluation: what a paired comparison of two runs needs."""
 

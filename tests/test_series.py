@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from app import chunks, series
+from app import chunks, levels, series
 from app.tables import Base, Run
 
 KEY = "train/loss"
@@ -60,6 +60,16 @@ def check_rows(raw: sqlite3.Connection) -> None:
         assert all(chunks.SEALED // 2 <= row[1] <= chunks.SEALED for row in rows[:-1])
 
 
+def check_levels(raw: sqlite3.Connection) -> None:
+    """Every level is what it would be if it were made anew from the chunks, and covers all that is sealed."""
+    kept = raw.execute("SELECT * FROM levels ORDER BY 1, 2, 3").fetchall()
+    raw.execute("DELETE FROM levels")
+    for series_id, last in raw.execute("SELECT series_id, max(number) FROM chunks GROUP BY series_id").fetchall():
+        if last > 0:
+            levels.refresh(raw, series_id, 0, last - 1)
+    assert kept == raw.execute("SELECT * FROM levels ORDER BY 1, 2, 3").fetchall()
+
+
 VALUE = st.floats(width=32) | st.sampled_from([np.nan, np.inf, -np.inf, 1e308])
 BATCH = st.lists(st.tuples(st.integers(0, 80), VALUE), max_size=40)
 NEXT = st.integers(1, 30)  # that many points after the last step: the fast path
@@ -70,7 +80,7 @@ OPERATIONS = st.lists(BATCH | NEXT | st.tuples(st.just("truncate"), st.integers(
 @given(operations=OPERATIONS, window=st.tuples(st.integers(0, 100), st.integers(0, 100)))
 def test_the_store_equals_a_dict_under_appends_repeats_and_truncations(operations, window):
     model: dict[int, float] = {}
-    with store() as raw, patch.object(chunks, "SEALED", 8):
+    with store() as raw, patch.object(chunks, "SEALED", 8), patch.object(levels, "FAN", 2):
         for operation in operations:
             if isinstance(operation, int):
                 start = max(model, default=0) + 1
@@ -84,6 +94,7 @@ def test_the_store_equals_a_dict_under_appends_repeats_and_truncations(operation
                 put(raw, [step for step, _ in operation], [value for _, value in operation])
                 model.update(operation)
             check_rows(raw)
+            check_levels(raw)
         lo, hi = window
         assert same(series.read(raw, 1, KEY), model)
         assert same(series.read(raw, 1, KEY, lo, hi), {s: v for s, v in model.items() if lo <= s <= hi})
@@ -97,14 +108,19 @@ def test_the_store_equals_a_dict_under_appends_repeats_and_truncations(operation
     stride=st.sampled_from([1, 1, 3, 50]),
     buckets=st.integers(1, 40),
     window=st.none() | st.tuples(st.integers(0, 700), st.integers(0, 700)),
+    fan=st.sampled_from([2, 4, 16]),
+    older=st.booleans(),
 )
-def test_a_charts_points_are_real_and_hold_every_extreme_and_every_nan(values, stride, buckets, window):
+def test_a_charts_points_are_real_and_hold_every_extreme_and_every_nan(values, stride, buckets, window, fan, older):
     values = np.array(values)
     steps = 1 + stride * np.arange(len(values))
     lo, hi = (None, None) if window is None else (stride * min(window), stride * max(window))
     inside = (steps >= (lo or 0)) & (steps <= (10**9 if hi is None else hi))
-    with store() as raw, patch.object(chunks, "SEALED", 8):
-        put(raw, steps, values)
+    with store() as raw, patch.object(chunks, "SEALED", 8), patch.object(levels, "FAN", fan):
+        put(raw, steps[: len(steps) // 2], values[: len(steps) // 2])
+        if older:  # written by a program that knew no levels
+            raw.execute("DELETE FROM levels")
+        put(raw, steps[len(steps) // 2 :], values[len(steps) // 2 :])
         points = series.read(raw, 1, KEY, lo, hi, buckets)
     assert points.total == inside.sum()
     assert (np.diff(points.step) > 0).all()
@@ -174,7 +190,7 @@ def test_an_append_far_beyond_rewrites_only_the_chunks_it_touches(raw):
     put(raw, np.arange(100_000), np.zeros(100_000))
     before = raw.total_changes
     put(raw, [5, 99_999], [1.0, 2.0])
-    assert raw.total_changes - before == 3  # two chunks and the series
+    assert raw.total_changes - before == 5  # two chunks, a row of levels above each sealed one (two), and the series
 
 
 def test_truncation_concerns_every_series_of_that_run_only(raw):

@@ -1,4 +1,4 @@
-"""Runs that start from another run's checkpoint, samples, and what a dataset's second pass found."""
+"""Runs that start from another run's checkpoint, samples, what a dataset's second pass found, coarser levels of series."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,6 +29,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_samples"),
     )
     op.create_index("ix_samples_run_id", "samples", ["run_id"])
+    op.create_table(
+        "levels",
+        sa.Column("series_id", sa.Integer(), nullable=False),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("cells", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["series_id"], ["series.id"], name="fk_levels_series_id_series"),
+        sa.PrimaryKeyConstraint("series_id", "level", "number", name="pk_levels"),
+        sqlite_with_rowid=False,
+    )
 
 
 def downgrade() -> None:
