@@ -30,7 +30,7 @@ def refresh(raw: sqlite3.Connection, series_id: int, first: int, last: int) -> N
     """Chunks `first` to `last` are sealed, and new or not what they were: their rows, and those above, again."""
     made: list[tuple[int, int, int, bytes]] = []
     for number in range(first, last + 1):
-        cells = _of_points(*chunkrows.between(raw, series_id, number, number), block=_block())
+        cells = _of_points(*chunkrows.between(raw, series_id, number, number))
         full = np.zeros(FAN, CELL)
         full[: len(cells)] = cells
         made.append((series_id, 0, number, full.tobytes()))
@@ -75,23 +75,28 @@ def far_view(
     if not sixteenths:
         return None
     shift = sixteenths.bit_length() - 1
-    edges = [_edge(raw, series_id, number, low, high) for number in (first, last)]
+    if last - first < FAN:  # so few that reading their points is cheaper than finding rows
+        place, steps, values = _points(raw, series_id, first, last, low, high)
+        bucket = place >> shift
+        bad = downsample.non_finite(bucket, values, most)
+        kept: list[Any] = [downsample.lowest(bucket, values), downsample.highest(bucket, values), bad, [0, len(steps) - 1]]
+        chosen = np.unique(np.concatenate(kept)).astype(np.intp)
+        return steps[chosen], values[chosen], len(steps)
+    ends = [_points(raw, series_id, number, number, low, high) for number in (first, last)]
+    edges = [(place, _single(steps, values)) for place, steps, values in ends]
     within = _between(raw, series_id, first + 1, last - 1, shift // (FAN.bit_length() - 1))
-    place, cells = (np.concatenate(column) for column in zip(edges[0], *within, edges[1], strict=True))
+    place, cells = (np.concatenate(column) for column in zip(*edges, *within, strict=True))
     order = np.argsort(place, kind="stable")
     place, cells = place[order], cells[order]
     bucket = place >> shift
     lows, highs = downsample.lowest(bucket, cells["min"]), downsample.highest(bucket, cells["max"])
     found = [(cells["min_step"][lows], cells["min"][lows]), (cells["max_step"][highs], cells["max"][highs])]
-    troubled = np.flatnonzero(cells["bad"])
-    ends = {first, last} | set(_chunks_of(raw, series_id, bucket, place, cells["bad"], troubled, most))
-    decoded = chunkrows.decoded(chunkrows.numbered(raw, series_id, sorted(ends)))
-    steps, values = chunkrows.within(*decoded, low, high)
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad) > most:
-        bad = bad[downsample.ends(steps[bad] // width)]
-    kept = np.union1d(bad, [0, len(steps) - 1])
-    found.append((steps[kept], values[kept]))
+    found += [(ends[0][1][:1], ends[0][2][:1]), (ends[1][1][-1:], ends[1][2][-1:])]
+    if holding := sorted(set(_troubled(raw, series_id, bucket, place, cells["bad"], most))):
+        decoded = chunkrows.decoded(chunkrows.numbered(raw, series_id, holding))
+        steps, values = chunkrows.within(*decoded, low, high)
+        where = downsample.non_finite(steps // width, values, most)
+        found.append((steps[where], values[where]))
     steps, values = (np.concatenate(column) for column in zip(*found, strict=True))
     return *chunks.ordered(steps, values), int(cells["count"].sum())
 
@@ -101,18 +106,31 @@ def _block() -> int:
     return max(1, chunks.SEALED // FAN)
 
 
-def _edge(raw: sqlite3.Connection, series_id: int, number: int, low: int, high: int) -> tuple[Places, Cells]:
-    """A chunk that may reach beyond the window: each of its points inside as a cell of its own."""
-    steps, values = chunkrows.between(raw, series_id, number, number)
-    inside = np.flatnonzero((steps >= low) & (steps <= high))
-    return number * FAN + inside // _block(), _of_points(steps[inside], values[inside], block=1)
+def _points(
+    raw: sqlite3.Connection, series_id: int, first: int, last: int, low: int, high: int
+) -> tuple[Places, Steps, Values]:
+    """The points of these chunks that lie in the window, and the sixteenth each is in."""
+    rows = chunkrows.numbered(raw, series_id, range(first, last + 1))
+    steps, values = chunkrows.decoded(rows)
+    place = np.concatenate([(first + index) * FAN + np.arange(row[0]) // _block() for index, row in enumerate(rows)])
+    window = slice(np.searchsorted(steps, low), np.searchsorted(steps, high, "right"))
+    return place[window], steps[window], values[window]
 
 
-def _of_points(steps: Steps, values: Values, *, block: int) -> Cells:
-    """Ascending points as cells of `block` each; the last may hold fewer."""
+def _single(steps: Steps, values: Values) -> Cells:
+    """Each point as a cell of its own."""
+    cells = np.zeros(len(steps), CELL)
+    finite = np.isfinite(values)
+    cells["min"] = cells["max"] = np.where(finite, values, np.nan)
+    cells["min_step"] = cells["max_step"] = steps
+    cells["count"], cells["bad"] = 1, ~finite
+    return cells
+
+
+def _of_points(steps: Steps, values: Values) -> Cells:
+    """A chunk's points as its cells of level 0."""
+    block = _block()
     cells = np.zeros(-(-len(steps) // block), CELL)
-    if not len(cells):
-        return cells
     which = np.arange(len(steps)) // block
     starts = np.arange(0, len(steps), block)
     cells["min"] = cells["max"] = np.nan
@@ -188,26 +206,21 @@ def _from_chunks(raw: sqlite3.Connection, series_id: int, first: int, last: int)
 
 def _from_points(raw: sqlite3.Connection, series_id: int, first: int, last: int) -> tuple[Places, Cells]:
     """Sixteenths of chunks that have no row, from their points."""
-    made = [_of_points(*chunkrows.between(raw, series_id, n, n), block=_block()) for n in range(first, last + 1)]
+    made = [_of_points(*chunkrows.between(raw, series_id, n, n)) for n in range(first, last + 1)]
     places = [number * FAN + np.arange(len(cells)) for number, cells in enumerate(made, first)]
     return np.concatenate(places), np.concatenate(made)
 
 
-def _chunks_of(
-    raw: sqlite3.Connection,
-    series_id: int,
-    bucket: NDArray[np.int64],
-    place: Places,
-    bad: NDArray[np.int32],
-    troubled: NDArray[np.intp],
-    most: int,
+def _troubled(
+    raw: sqlite3.Connection, series_id: int, bucket: Places, place: Places, bad: NDArray[np.int32], most: int
 ) -> Iterator[int]:
     """Chunks that hold what is not finite: all of them, or with more than `most` such values the outermost of each bucket."""
+    cells = np.flatnonzero(bad)
     few = bad.sum() <= most
     if not few:
-        troubled = troubled[downsample.ends(bucket[troubled])]
+        cells = cells[downsample.ends(bucket[cells])]
     after = np.append(place[1:], place[-1:] + 1)
-    for cell in troubled.tolist():
+    for cell in cells.tolist():
         start, end = int(place[cell]) // FAN, (int(after[cell]) - 1) // FAN
         if end <= start:
             yield start
