@@ -13,7 +13,7 @@ import pytest
 from conftest import Program, Server, environment, free_port, wait_until
 
 from app import logging as logs
-from app.server import CannotStart, bind, main
+from app.serving import CannotStart, bind, main
 from app.settings import Settings
 
 

@@ -10,7 +10,7 @@ import httpx
 from conftest import free_port, wait_until
 
 from app import logging as logs
-from app import server
+from app import serving
 from app.main import create_app
 from app.migrate import open_database
 from app.security import tokens
@@ -36,8 +36,8 @@ class Site:
         self.db = open_database(self.settings)
         tokens.first_start(self.settings, self.db, now=time.time())
         self.app = create_app(self.settings, self.db, clock=lambda: time.time() + self.ahead_s)
-        self._server = server.http_server(self.app)
-        listener = server.bind(self.settings)
+        self._server = serving.http_server(self.app)
+        listener = serving.bind(self.settings)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
         self._thread.start()
         wait_until(lambda: self._server.started)
