@@ -2,8 +2,11 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from website import Feeder, Site
 
@@ -60,6 +63,12 @@ def test_a_window_shows_its_points(site: Site, long: Feeder) -> None:
     assert not curve["merged"]
 
 
+def test_a_window_beyond_the_last_step_is_empty(site: Site, long: Feeder) -> None:
+    for lo in (1e6, 1e25):
+        body = site.api.get(METRICS, params={"run": long.id, "key": "train/loss", "lo": lo}).json()
+        assert body["runs"][long.id]["train/loss"]["y"] == []
+
+
 def test_an_unchanged_curve_is_304_and_a_changed_one_is_not(site: Site) -> None:
     feeder = Feeder(site)
     feeder.losses(1, 1.0)
@@ -88,7 +97,7 @@ def test_many_runs_come_in_one_answer(site: Site) -> None:
     "query",
     ["key=train/loss", "run=RUN", "run=RUN&key=train/loss&width=49", "run=RUN&key=train/loss&width=4001",
      "run=RUN&key=train/loss&x=cm", "run=RUN&key=train/loss&lo=nan", "run=RUN&key=train/loss&hi=inf",
-     "run=RUN&key=train/loss&lo=-1", "run=RUN&key=../x", "run=RUN&key=", "run=RUN&key=train/loss&lo=1e25",
+     "run=RUN&key=train/loss&lo=-1", "run=RUN&key=../x", "run=RUN&key=", "run=RUN&key=train/loss&lo=9&hi=8",
      "run=RUN&" + "&".join(["key=a/b"] * 51), "&".join(["run=RUN"] * 101) + "&key=a/b"],
 )  # fmt: skip
 def test_odd_questions_are_refused(site: Site, long: Feeder, query: str) -> None:
@@ -128,6 +137,33 @@ def test_csv_of_sparse_steps_comes_at_once(site: Site) -> None:
 
 def test_csv_of_a_run_without_points_is_a_header(site: Site) -> None:
     assert site.api.get(f"/api/v1/runs/{Feeder(site).id}/metrics.csv").text == "step\n"
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_typed_files_hold_every_point_with_null_for_none_and_nan_for_nan(site: Site, form: str) -> None:
+    feeder = Feeder(site)
+    steps = list(range(1, 9001))
+    values: list[float | str] = [step / 3 for step in steps]
+    values[8195] = "NaN"
+    feeder.post({"train/loss": {"step": steps, "value": values}})
+    feeder.post({"val/loss": {"step": [0, 9000], "value": [4, 3]}})
+    answer = site.api.get(f"/api/v1/runs/{feeder.id}/metrics.{form}")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{feeder.id}.{form}"'
+    content = io.BytesIO(answer.content)
+    table = pq.read_table(content) if form == "parquet" else pa.ipc.open_stream(content).read_all()
+    assert table.column_names == ["step", "train/loss", "val/loss"]
+    assert table["step"].to_pylist() == [0, *steps]
+    train, val = table["train/loss"].to_pylist(), table["val/loss"].to_pylist()
+    assert (train[0], train[1], train[9000]) == (None, 1 / 3, 3000.0)
+    assert math.isnan(train[8196])
+    assert (val[0], val[1], val[9000]) == (4.0, None, 3.0)
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_typed_files_of_a_run_without_points_are_empty_tables(site: Site, form: str) -> None:
+    content = io.BytesIO(site.api.get(f"/api/v1/runs/{Feeder(site).id}/metrics.{form}").content)
+    table = pq.read_table(content) if form == "parquet" else pa.ipc.open_stream(content).read_all()
+    assert (table.num_rows, table.column_names) == (0, ["step"])
 
 
 def test_compare_says_what_differs(site: Site) -> None:

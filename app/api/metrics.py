@@ -1,9 +1,6 @@
 """Metrics: curves as a chart needs them, whole series as CSV, runs side by side."""
 
-import csv
 import hashlib
-import io
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +8,7 @@ from sqlalchemy import select
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
-from app import comparison, figures, messages, runs, series
+from app import comparison, export, figures, runs, series
 from app.api.body import JsonResponse
 from app.api.deps import Db, RunId
 from app.api.problems import problems
@@ -25,8 +22,6 @@ router = APIRouter(tags=["metrics"])
 
 MOST_RUNS = 100
 MOST_KEYS = 50
-WINDOW = 8192
-"""Steps read at once for CSV; doubled while there are none, so that sparse steps cost little."""
 
 
 class Curve(TypedDict):
@@ -74,6 +69,8 @@ def chart(
     `cursor` is where a stream goes on (`/stream?since=`). Answers 304 to a matching If-None-Match.
     """
     wrong = [FieldError("/query/key", f"{one[:60]!r} is not a metric key") for one in key if not _is_key(one)]
+    if lo is not None and hi is not None and hi < lo:
+        wrong.append(FieldError("/query/hi", f"{hi:g} lies before lo = {lo:g}; give the smaller one as lo"))
     if wrong:
         raise Invalid(wrong)
     with db.read() as tx:
@@ -117,47 +114,37 @@ def compare(db: Db, run: Runs) -> Response:
         return JsonResponse(comparison.compare(tx, _runs(tx, run)))
 
 
-@router.get(
-    "/runs/{run_id}/metrics.csv", response_class=Response, summary="All points as CSV",
-    responses={200: {"content": {"text/csv": {"example": "step,train/loss,val/loss\n0,,8.31\n1,8.30,\n"}}}, **problems(NotFound, Invalid)},
-)  # fmt: skip
-def export(
-    run_id: RunId,
-    db: Db,
-    key: Annotated[list[str] | None, Query(max_length=MOST_KEYS, description="Only these.")] = None,
-) -> Response:
-    """Every point, nothing left out: a row a step, a column a metric. Streamed; any length costs the same memory."""
+def _file(db: Database, run_id: str, key: list[str] | None, form: export.Format) -> StreamingResponse:
     with db.read() as tx:
         number = runs.get(tx, run_id).id
         last = {name: summary.last_step for name, summary in series.summaries(tx.raw, number).items()}
     keys = list(last) if key is None else [one for one in dict.fromkeys(key) if one in last]
-    headers = {"Content-Disposition": f'attachment; filename="{ids.show("run", number)}.csv"'}
+    headers = {"Content-Disposition": f'attachment; filename="{ids.show("run", number)}.{form}"'}
     end = max((last[one] for one in keys), default=-1)
-    return StreamingResponse(_rows(db, number, keys, end), headers=headers, media_type="text/csv; charset=utf-8")
+    content = export.stream(db, number, keys, end, form)
+    return StreamingResponse(content, headers=headers, media_type=export.MEDIA_TYPES[form])
 
 
-def _rows(db: Database, run_id: int, keys: list[str], last: int) -> Iterator[str]:
-    yield _line(["step", *keys])
-    lo, window = 0, WINDOW
-    while lo <= last:
-        hi = min(last, lo + window - 1)
-        with db.read() as tx:
-            columns = [series.read(tx.raw, run_id, key, lo, hi) for key in keys]
-        table: dict[int, list[str]] = {}
-        for index, points in enumerate(columns):
-            for step, value in zip(points.step.tolist(), points.value.tolist(), strict=True):
-                table.setdefault(step, [""] * len(keys))[index] = _number(value)
-        if table:
-            yield "".join(_line([str(step), *table[step]]) for step in sorted(table))
-        window = WINDOW if table else window * 2
-        lo = hi + 1
+Keys = Annotated[list[str] | None, Query(max_length=MOST_KEYS, description="Only these.")]
+PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"example": "step,train/loss,val/loss\n0,,8.31\n1,8.30,\n"}}}}
 
 
-def _number(value: float) -> str:
-    return repr(value) if value - value == 0 else messages.name_of(value)
+@router.get("/runs/{run_id}/metrics.csv", response_class=Response, summary="All points as CSV",
+            responses={**PLAIN, **problems(NotFound, Invalid)})  # fmt: skip
+def as_csv(run_id: RunId, db: Db, key: Keys = None) -> Response:
+    """Every point, nothing left out: a row a step, a column a metric. Streamed; any length costs the same memory."""
+    return _file(db, run_id, key, "csv")
 
 
-def _line(cells: list[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+@router.get("/runs/{run_id}/metrics.parquet", response_class=Response, summary="All points as Parquet",
+            responses={200: {"content": {"application/vnd.apache.parquet": {}}}, **problems(NotFound, Invalid)})  # fmt: skip
+def as_parquet(run_id: RunId, db: Db, key: Keys = None) -> Response:
+    """As the CSV, typed: `step` int64, each metric float64, null where it has no point."""
+    return _file(db, run_id, key, "parquet")
+
+
+@router.get("/runs/{run_id}/metrics.arrow", response_class=Response, summary="All points as an Arrow stream",
+            responses={200: {"content": {"application/vnd.apache.arrow.stream": {}}}, **problems(NotFound, Invalid)})  # fmt: skip
+def as_arrow(run_id: RunId, db: Db, key: Keys = None) -> Response:
+    """As the Parquet file, readable batch by batch while it arrives."""
+    return _file(db, run_id, key, "arrow")
