@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -143,6 +143,19 @@ def on_server(raw: sqlite3.Connection, sha256: str) -> int | None:
     """Bytes of the file if the server holds it, else None."""
     row = raw.execute("SELECT bytes FROM artifacts WHERE sha256 = ? AND on_server", (sha256,)).fetchone()
     return int(row[0]) if row else None
+
+
+def forget(tx: Tx, hashes: Iterable[str]) -> list[str]:
+    """The server no longer holds these files; returns those it did hold, to `unlink` once this is committed."""
+    held = [sha256 for sha256 in hashes if on_server(tx.raw, sha256) is not None]
+    tx.raw.executemany("UPDATE artifacts SET on_server = 0 WHERE sha256 = ?", [(sha256,) for sha256 in held])
+    return held
+
+
+def unlink(store: Path, hashes: Iterable[str]) -> None:
+    """Delete finished files from the store; a file that is gone already is as good."""
+    for sha256 in hashes:
+        path(store, sha256).unlink(missing_ok=True)
 
 
 class Range(NamedTuple):

@@ -11,7 +11,7 @@ from app.contract.protocol import NON_FINITE, FileRef
 from app.contract.states import JobKind, JobState
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound, from_pydantic
-from app.tables import Checkpoint, Job
+from app.tables import Checkpoint, Job, Run
 
 
 class Saved(BaseModel):
@@ -84,6 +84,12 @@ def newest(tx: Tx, run_id: int) -> Checkpoint | None:
     """
     query = select(Checkpoint).where(Checkpoint.run_id == run_id, Checkpoint.deleted_at.is_(None))
     return tx.session.scalar(query.order_by(Checkpoint.attempt.desc(), Checkpoint.step.desc()).limit(1))
+
+
+def goes_on_from(tx: Tx, run: Run) -> Checkpoint | None:
+    """Where its next attempt starts: its newest checkpoint; while it has none, the one it was forked from."""
+    own = newest(tx, run.id)
+    return own or (tx.session.get(Checkpoint, run.fork_checkpoint_id) if run.fork_checkpoint_id else None)
 
 
 def files(checkpoint: Checkpoint) -> list[FileRef]:

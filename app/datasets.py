@@ -15,7 +15,7 @@ from app.contract.protocol import FileRef
 from app.contract.states import DatasetState, JobKind, JobState
 from app.db import Tx
 from app.errors import Conflict, FieldError, Invalid, NotFound
-from app.tables import Dataset, Job
+from app.tables import Dataset, Job, Run
 
 BUILTIN = "python-stdlib"
 """The name of the dataset that needs no download; a run asks for it as "builtin"."""
@@ -59,11 +59,15 @@ def ensure_builtin(tx: Tx, now: float) -> Dataset:
     return found or create(tx, DatasetSpec(name=BUILTIN, kind="builtin"), now=now)
 
 
-def get(tx: Tx, text: str) -> Dataset:
-    """By id (d-0001) or by name. NotFound names those that exist."""
+def get(tx: Tx, text: str, *, deleted: bool = False) -> Dataset:
+    """By id (d-0001) or by name. NotFound names those that exist. `deleted`: also one that only its runs remember."""
     number = ids.parse("dataset", text)
     where = Dataset.name == text if number is None else Dataset.id == number
-    dataset = tx.session.scalar(select(Dataset).where(where, Dataset.deleted_at.is_(None)))
+    there = Dataset.deleted_at.is_(None)
+    remembered = (
+        Dataset.deleted_at.is_not(None) & Dataset.manifest_sha256.is_not(None) & Dataset.id.in_(select(Run.dataset_id))
+    )
+    dataset = tx.session.scalar(select(Dataset).where(where, there | remembered if deleted else there))
     if dataset is None:
         names = [one.name for one in list_all(tx)]
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
@@ -83,10 +87,11 @@ def retry(tx: Tx, dataset: Dataset, *, now: float) -> None:
     requeue(tx, dataset, "waiting for a worker", now=now)
 
 
-def delete(tx: Tx, dataset: Dataset, *, now: float) -> None:
-    """Take it off the list. The row stays, and the manifest too while runs refer to it; the name becomes free.
+def delete(tx: Tx, dataset: Dataset, *, now: float) -> list[str]:
+    """Take it off the list; the name becomes free. Runs that refer to it keep its manifest and report.
 
-    Raises Conflict while a run still needs it.
+    Returns the hashes of the files that the server holds for no other dataset: `artifacts.unlink` them once this
+    is committed. Raises Conflict while a run still needs the data.
     """
     waiting = [
         ids.show("run", row[0])
@@ -101,16 +106,56 @@ def delete(tx: Tx, dataset: Dataset, *, now: float) -> None:
         raise Conflict(f"{len(waiting)} unfinished runs use this dataset ({shown}); stop them first.")
     for job in _open_jobs(tx, dataset.id):
         jobs.end(tx, job, now=now, outcome="stopped")
+    needed = {sha256 for other in list_all(tx) if other.id != dataset.id for sha256 in _files(other)}
+    alone = sorted(_files(dataset) - needed)
     if not tx.raw.execute("SELECT 1 FROM runs WHERE dataset_id = ? LIMIT 1", (dataset.id,)).fetchone():
-        dataset.manifest = None
+        dataset.manifest = dataset.report = None
+        tx.raw.execute("DELETE FROM log WHERE dataset_id = ?", (dataset.id,))
     dataset.name = f"{dataset.name[:160]} (deleted, {ids.show('dataset', dataset.id)})"
     dataset.deleted_at = now
     feed.post(tx, "dataset", dataset.id, "state")
+    return artifacts.forget(tx, alone)
+
+
+def _files(dataset: Dataset) -> set[str]:
+    """The hashes of what was uploaded for it and of what its preparation made."""
+    manifest = dataset.manifest or {}
+    shards = [shard for split in ("train", "val") for shard in manifest.get(split, {}).get("shards", ())]
+    tokenizer = manifest.get("tokenizer", {})
+    made = [one["sha256"] for one in shards] + ([tokenizer["sha256"]] if tokenizer.get("file") else [])
+    return {*made, *(one["sha256"] for one in dataset.spec.get("files") or () if one.get("sha256"))}
+
+
+def tombstone(tx: Tx, text_id: str) -> Dataset | None:
+    """A deleted dataset, for the last words about what is left of it on workers' disks."""
+    number = ids.parse("dataset", text_id)
+    dataset = tx.session.get(Dataset, number) if number is not None else None
+    return dataset if dataset is not None and dataset.deleted_at is not None else None
+
+
+def runs_on(tx: Tx) -> dict[int, int]:
+    """Dataset id -> how many runs use it, those in the trash left out."""
+    counted = (
+        "SELECT dataset_id, count(*) FROM runs WHERE dataset_id IS NOT NULL AND deleted_at IS NULL GROUP BY dataset_id"
+    )
+    return dict(tx.raw.execute(counted))
+
+
+def holders(tx: Tx, dataset: Dataset) -> list[str]:
+    """The names of the workers on whose disks its token files lie: who prepared it, and who trained on it."""
+    found = tx.raw.execute(
+        "SELECT DISTINCT w.name FROM workers w WHERE w.id IN (SELECT claimed_by FROM jobs WHERE dataset_id = ?1)"
+        " OR w.id IN (SELECT worker_id FROM runs WHERE dataset_id = ?1 AND step > 0) ORDER BY w.name",
+        (dataset.id,),
+    )
+    return [row[0] for row in found]
 
 
 def _open_jobs(tx: Tx, dataset_id: int) -> list[Job]:
     query = select(Job).where(
-        Job.dataset_id == dataset_id, Job.kind == JobKind.prepare.value, Job.state != JobState.done.value
+        Job.dataset_id == dataset_id,
+        Job.kind.in_([JobKind.prepare.value, JobKind.report.value]),
+        Job.state != JobState.done.value,
     )
     return list(tx.session.scalars(query))
 
@@ -176,7 +221,12 @@ def sources(tx: Tx, dataset: Dataset) -> list[FileRef]:
     ]
 
 
-def manifest_sha256(manifest: dict[str, Any]) -> str:
-    """The data's name for runs: SHA-256 of the manifest as canonical JSON (sorted keys, no spaces, UTF-8)."""
+def canonical(manifest: dict[str, Any]) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return text.encode("utf-8", "surrogatepass")
+
+
+def manifest_sha256(manifest: dict[str, Any]) -> str:
+    """The data's name for runs: SHA-256 of the manifest as canonical JSON."""
+    return hashlib.sha256(canonical(manifest)).hexdigest()

@@ -32,8 +32,8 @@ def rate_sum(schedule: ScheduleConfig) -> float:
     return _sum(lambda update: _rate(schedule, update), _bends(schedule))
 
 
-def total_decay(schedule: ScheduleConfig, optim: OptimConfig) -> float:
-    """Λ = Σ a_t over the run: e-folds by which the blocks' matrices would shrink without gradients.
+def total_decay(schedule: ScheduleConfig, optim: OptimConfig, first: int = 0) -> float:
+    """Λ = Σ a_t from update `first` on: e-folds by which the blocks' matrices would shrink without gradients.
 
     a_t is lr_t·λ_t unless decay is independent of lr or corrected (contract.schedule.decay_per_step). Cautious decay
     reaches a part of the weights only: this is its upper bound. L2 in the gradient takes no share off: 0.
@@ -48,7 +48,7 @@ def total_decay(schedule: ScheduleConfig, optim: OptimConfig) -> float:
             _rate(schedule, update), weight_decay, peak=schedule.lr, coupling=optim.decay_coupling, adamc=optim.adamc
         )
 
-    return _sum(per_step, _bends(schedule))
+    return _sum(per_step, _bends(schedule, first))
 
 
 def coupled(schedule: ScheduleConfig, optim: OptimConfig) -> float:
@@ -66,13 +66,13 @@ def _rate(schedule: ScheduleConfig, update: float) -> float:
     )  # fmt: skip
 
 
-def _bends(schedule: ScheduleConfig) -> list[int]:
-    """The updates between which rate and decay are smooth, from 0 to the end of the run."""
+def _bends(schedule: ScheduleConfig, first: int = 0) -> list[int]:
+    """The updates between which rate and decay are smooth, from `first` to the end of the run."""
     end = schedule.decay_steps or schedule.steps
     bends = {schedule.warmup_steps, end}
     if schedule.shape == "wsd":
         bends.add(cooldown_start(schedule.warmup_steps, end, schedule.cooldown))
-    return [0, *sorted(bend for bend in bends if 0 < bend < schedule.steps), schedule.steps]
+    return [first, *sorted(bend for bend in bends if first < bend < schedule.steps), schedule.steps]
 
 
 def _sum(f: Callable[[float], float], bends: list[int]) -> float:

@@ -73,8 +73,18 @@ def compare(raw: sqlite3.Connection, run_id: int, steps: Steps, values: Values) 
 
 
 def forget(raw: sqlite3.Connection, run_id: int) -> None:
-    """The run's recipe has changed: what comes is another curve."""
+    """What was taken back had another recipe: what comes is another curve, and its differences are no drift."""
     raw.execute("DELETE FROM resent WHERE run_id = ?", (run_id,))
+
+
+def extended_since(raw: sqlite3.Connection, run_id: int) -> bool:
+    """Whether the run's schedule was stretched after the points that are there now were made."""
+    row = raw.execute(
+        "SELECT max(CASE kind WHEN 'extended' THEN id END) > coalesce(max(CASE kind WHEN 'resume' THEN id END), 0)"
+        " FROM events WHERE run_id = ? AND kind IN ('extended', 'resume')",
+        (run_id,),
+    ).fetchone()
+    return bool(row[0])
 
 
 def _waiting(raw: sqlite3.Connection, run_id: int) -> tuple[Steps, Values]:

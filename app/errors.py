@@ -197,7 +197,13 @@ def pointer_of(location: Iterable[str | int], prefix: str = "") -> str:
 def from_pydantic(error: ValidationError, prefix: str = "", model: type[BaseModel] | None = None) -> Invalid:
     """Pydantic's findings as plain sentences. With `model`, an unknown field gets a suggestion."""
     found = error.errors(include_url=False)[:_MOST_ERRORS]
-    return Invalid([FieldError(pointer_of(one["loc"], prefix), _sentence(one, model)) for one in found])
+    return Invalid([FieldError(pointer_of(_place(one), prefix), _sentence(one, model)) for one in found])
+
+
+def _place(one: ErrorDetails) -> tuple[str | int, ...]:
+    """Where a finding belongs: a check between sections (app.contract.setting.refuse) names its field in `at`."""
+    at = (one.get("ctx") or {}).get("at")
+    return (*one["loc"], at) if isinstance(at, str) else one["loc"]
 
 
 def from_request(findings: Iterable[Any]) -> Invalid:

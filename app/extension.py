@@ -27,7 +27,7 @@ def extend(tx: Tx, run: Run, extension: Extension, *, now: float) -> None:
     run. One that was told to end earlier still ends there. Raises Conflict, Invalid.
     """
     shown = ids.show("run", run.id)
-    if RunState(run.state) not in EXTENDABLE or run.deleted_at is not None or run.source == "external":
+    if RunState(run.state) not in EXTENDABLE or run.deleted_at is not None or run.source != "worker":
         possible = ", ".join(runs.actions(run)) or "nothing"
         raise Conflict(
             f"{shown} is {run.state}: only a finished, stopped or paused run can be extended. Possible now: {possible}."

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from app.db import Tx
 
 Noun = Literal["run", "dataset", "worker"]
-Kind = Literal["state", "points", "truncate", "log", "event"]
+Kind = Literal["state", "points", "truncate", "log", "event", "sample"]
 
 
 class FeedRow(NamedTuple):
@@ -22,7 +22,7 @@ class FeedRow(NamedTuple):
 
 
 def post(tx: Tx, noun: Noun, noun_id: int, kind: Kind, ref: int = 0) -> None:
-    """Note a change. `ref`: first step for points and truncate, first row's id for log, the event's id for event."""
+    """Note a change. `ref`: first step for points and truncate, first row's id for log, the event's id for event, the sample's for sample."""
     tx.raw.execute(
         "INSERT INTO feed (noun, noun_id, kind, ref) VALUES (?, ?, ?, ?)", (noun, noun_id, kind, ref)
     )  # fmt: skip

@@ -13,7 +13,22 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app import checkpoints, datasets, drift, evaluations, events, feed, jobs, runs, series, workers
+from app import (
+    checkpoints,
+    datasets,
+    drift,
+    evaluations,
+    events,
+    feed,
+    imports,
+    jobs,
+    reports,
+    runs,
+    sample_texts,
+    samples,
+    series,
+    workers,
+)
 from app.contract import protocol
 from app.contract.metrics import KEY
 from app.contract.protocol import Ack, Event, LogLine
@@ -135,7 +150,7 @@ def accept(tx: Tx, job_id: int, batch: ParsedBatch, *, now: float, lease_s: floa
             _run(tx, held, held.run_id, batch, now)
         runs.heard(tx, held.run_id, training=fresh and bool(batch.columns), now=now)
     elif batch.seq > held.acked_seq:
-        _other(tx, held, batch)
+        _other(tx, held, batch, now)
     return Ack(acked_seq=acked, lease_s=lease_s, commands=held.commands)
 
 
@@ -189,9 +204,13 @@ def _best(tx: Tx, run_id: int) -> None:
 
 def restart(tx: Tx, run_id: int, after_step: int, *, attempt: int | None = None) -> int:
     """Training goes on from `after_step`: what older attempts wrote after it is taken back. Returns points dropped."""
-    drift.remember(tx.raw, run_id, after_step)
+    if drift.extended_since(tx.raw, run_id):
+        drift.forget(tx.raw, run_id)
+    else:
+        drift.remember(tx.raw, run_id, after_step)
     dropped = series.truncate(tx.raw, run_id, after_step)
     evaluations.truncate(tx.raw, run_id, after_step)
+    samples.taken_back(tx, run_id, after_step)
     tx.raw.execute("UPDATE runs SET step = ? WHERE id = ?", (max(0, after_step), run_id))
     _best(tx, run_id)
     if attempt is not None:
@@ -216,16 +235,25 @@ def _event(tx: Tx, held: jobs.Held, run_id: int, event: Event, pointer: str, now
         case "evaluation":  # kept by itself: a row per window is no news for the list of events
             evaluations.keep(tx.raw, run_id, event.step, data.get("losses"), pointer)
             return
+        case "sample":  # kept by itself as well
+            sample_texts.of_run(tx, run_id, event, pointer, now=now)
+            return
         case "checkpoint_deleted":
             checkpoints.deleted(tx, run_id, data.get("attempt"), data.get("step"), now=now)
     events.record(tx, run_id, event.kind, event.text, at=now, attempt=held.attempt, step=event.step, data=data)
 
 
-def _other(tx: Tx, held: jobs.Held, batch: ParsedBatch) -> None:
+def _other(tx: Tx, held: jobs.Held, batch: ParsedBatch, now: float) -> None:
     """A batch of a job that trains nothing: progress and log lines."""
     if batch.columns:
         raise Invalid([FieldError("/columns", f"a {held.kind} job has no points")])
+    if held.kind == JobKind.sample.value:  # what its process printed is no part of the run's log
+        sample_texts.told(tx, held.id, batch.events)
+        return
+    if held.kind == JobKind.adopt.value:
+        imports.told(tx, held, batch.events, now=now)
     if batch.log:
         events.log(tx, batch.log, attempt=held.attempt, run_id=held.run_id, dataset_id=held.dataset_id)
     if batch.telemetry and held.dataset_id is not None:
-        datasets.progressed(tx, held.dataset_id, batch.telemetry)
+        progressed = reports.progressed if held.kind == JobKind.report.value else datasets.progressed
+        progressed(tx, held.dataset_id, batch.telemetry)

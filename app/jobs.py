@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 
 from app.contract import ids
-from app.contract.protocol import ClaimRequest, Finish
+from app.contract.protocol import REASON_KILLED, ClaimRequest, Finish
 from app.contract.states import JobKind, JobState
 from app.db import Tx
 from app.errors import Fenced, NotFound, SeqGap
+from app.slots import DEVICES
 from app.tables import Attempt, Job, Setting, Worker
 
 CLOCK_JUMP_S = 30.0
@@ -111,22 +112,37 @@ def hold(tx: Tx, job: Job, worker: Worker | None, *, now: float, lease_s: float)
 
 def _oldest_claimable(raw: sqlite3.Connection, request: ClaimRequest, worker: Worker) -> int | None:
     kinds = sorted({kind.value for kind in request.kinds})
+    found = _oldest(raw, request, worker, kinds)
+    if found is not None and found.devices > request.free_devices:
+        # The run's turn, and not enough devices: a later run must not take those that it waits for.
+        found = _oldest(raw, request, worker, [kind for kind in kinds if kind != JobKind.train.value])
+    return found.id if found else None
+
+
+class _Next(NamedTuple):
+    id: int
+    devices: int  #: that have to be free for it
+
+
+def _oldest(raw: sqlite3.Connection, request: ClaimRequest, worker: Worker, kinds: list[str]) -> _Next | None:
+    """The oldest job of these kinds for a worker with such devices, all of them free."""
     # auto and cpu run anywhere; cuda and mps only where such a device is
     devices = sorted({"auto", "cpu"} | {device.kind for device in request.worker.devices})
     row = raw.execute(
         f"""
-        SELECT jobs.id FROM jobs
+        SELECT jobs.id, CASE WHEN jobs.kind = 'train' THEN {DEVICES} ELSE 0 END FROM jobs
         LEFT JOIN datasets ON datasets.id = jobs.dataset_id
         LEFT JOIN runs ON runs.id = jobs.run_id
         WHERE jobs.state = 'queued' AND jobs.kind IN ({_marks(kinds)})
           AND (jobs.worker_id IS NULL OR jobs.worker_id = ?)
           AND (jobs.kind != 'train'
-               OR (datasets.state = 'ready' AND json_extract(runs.config, '$.system.device') IN ({_marks(devices)})))
+               OR (datasets.state = 'ready' AND json_extract(runs.config, '$.system.device') IN ({_marks(devices)})
+                   AND {DEVICES} <= ?))
         ORDER BY jobs.id LIMIT 1
         """,  # noqa: S608  # only question marks are put in
-        (*kinds, worker.id, *devices),
+        (*kinds, worker.id, *devices, len(request.worker.devices)),
     ).fetchone()
-    return int(row[0]) if row else None
+    return _Next._make(row) if row else None
 
 
 def _marks(values: list[str]) -> str:
@@ -186,7 +202,8 @@ def finish(tx: Tx, job_id: int, finish: Finish, *, now: float) -> Job | None:
         raise SeqGap(held.acked_seq, f"Batches up to {finish.final_seq} were announced, {held.acked_seq} have arrived.")
     assert job is not None
     job.finish = finish.model_dump(mode="json", exclude={"summary"})
-    end(tx, job, now=now, outcome=finish.outcome, exit=finish.exit)
+    outcome = REASON_KILLED if finish.reason == REASON_KILLED else finish.outcome
+    end(tx, job, now=now, outcome=outcome, exit=finish.exit)
     return job
 
 
@@ -251,7 +268,7 @@ def may_expire(tx: Tx, *, now: float, started_at: float, lease_s: float) -> bool
 
 
 def lost_attempts(tx: Tx, run_id: int) -> list[Attempt]:
-    """Attempts that ended because their worker vanished, newest first, up to the last that ended otherwise.
+    """Attempts whose worker vanished or whose process was killed, newest first, up to the last that ended otherwise.
 
     A person who resumes the run gives it a clean slate: only attempts since then count.
     """
@@ -265,7 +282,7 @@ def lost_attempts(tx: Tx, run_id: int) -> list[Attempt]:
         .order_by(Attempt.number.desc())
     )
     attempts = tx.session.scalars(query.execution_options(populate_existing=True))
-    return list(itertools.takewhile(lambda attempt: attempt.outcome == "lost", attempts))
+    return list(itertools.takewhile(lambda attempt: attempt.outcome in ("lost", REASON_KILLED), attempts))
 
 
 def silences(tx: Tx, dataset_id: int) -> int:

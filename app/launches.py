@@ -93,12 +93,12 @@ def resolve_config(launch: Launch) -> RunConfig:
             raise Invalid([FieldError("/preset", f"is not a preset; {hint}There are: {', '.join(PRESETS)}")])
         base = PRESETS[launch.preset].config.model_dump()
     try:
-        return RunConfig.model_validate(_merged(base, launch.config))
+        return RunConfig.model_validate(merged(base, launch.config))
     except ValidationError as error:
         raise from_pydantic(error, "/config", RunConfig) from None
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`changes` over `base`, section by section; what does not fit is left for RunConfig to refuse."""
     merged = dict(base)
     for section, fields in changes.items():

@@ -79,7 +79,12 @@ def far_view(
         place, steps, values = _points(raw, series_id, first, last, low, high)
         bucket = place >> shift
         bad = downsample.non_finite(bucket, values, most)
-        kept: list[Any] = [downsample.lowest(bucket, values), downsample.highest(bucket, values), bad, [0, len(steps) - 1]]
+        kept: list[Any] = [
+            downsample.lowest(bucket, values),
+            downsample.highest(bucket, values),
+            bad,
+            [0, len(steps) - 1],
+        ]
         chosen = np.unique(np.concatenate(kept)).astype(np.intp)
         return steps[chosen], values[chosen], len(steps)
     ends = [_points(raw, series_id, number, number, low, high) for number in (first, last)]

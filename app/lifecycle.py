@@ -2,17 +2,36 @@
 
 from typing import Any
 
-from app import artifacts, checkpoints, datasets, ingest, jobs, preflight, runs, workers
+from app import (
+    artifacts,
+    checkpoints,
+    datasets,
+    exports,
+    forks,
+    imports,
+    ingest,
+    jobs,
+    preflight,
+    reports,
+    runs,
+    sample_texts,
+    slots,
+    workers,
+)
 from app.contract import ids
+from app.contract.arithmetic import ASKED_FOR, CHOSEN
 from app.contract.config import RunConfig
-from app.contract.protocol import PROTOCOL, Claim, ClaimRequest, Finish
-from app.contract.states import FailReason, JobKind, RunState
+from app.contract.protocol import PROTOCOL, REASON_KILLED, Claim, ClaimRequest, Finish
+from app.contract.states import DatasetState, FailReason, JobKind, RunState
 from app.db import Tx
 from app.errors import UnsupportedProtocol
 from app.settings import Settings
-from app.tables import Dataset, Job, Run, Worker
+from app.tables import Checkpoint, Dataset, Job, Run, Worker
 
 S = RunState
+MOST_KILLED = 5
+"""Attempts in a row that may lose a process before the run fails."""
+SILENT = {JobKind.sample: sample_texts.silent, JobKind.adopt: imports.silent, JobKind.export: exports.silent}
 HINTS = {
     FailReason.oom: "Try a smaller micro-batch with more accumulation (the step stays the same), or recompute activations.",
     FailReason.non_finite: "A lower learning rate or a longer warm-up usually helps.",
@@ -32,6 +51,7 @@ def claim(tx: Tx, request: ClaimRequest, *, now: float, settings: Settings) -> C
             extra={"protocol": PROTOCOL},
         )
     worker = workers.seen(tx, request.worker, now=now)
+    slots.explain(tx)
     while (claimed := jobs.claim(tx, request, worker, now=now, lease_s=settings.lease_s)) is not None:
         job = claimed.job
         match job.kind:
@@ -39,6 +59,14 @@ def claim(tx: Tx, request: ClaimRequest, *, now: float, settings: Settings) -> C
                 offer = _train_offer(tx, job, worker, repeated=claimed.repeated, now=now)
             case JobKind.prepare:
                 offer = _prepare_offer(tx, job, worker, repeated=claimed.repeated)
+            case JobKind.sample:
+                offer = sample_texts.offer(tx, job, repeated=claimed.repeated)
+            case JobKind.adopt:
+                offer = imports.offer(tx, job, worker, repeated=claimed.repeated, now=now)
+            case JobKind.export:
+                offer = exports.offer(tx, job)
+            case JobKind.report:
+                offer = reports.offer(tx, job, worker.name, repeated=claimed.repeated)
             case _:
                 offer = _send_offer(tx, job)
         if offer is None:  # the job turned out to be impossible and has been ended; the next one, then
@@ -61,10 +89,16 @@ def _train_offer(tx: Tx, job: Job, worker: Worker, *, repeated: bool, now: float
         jobs.end(tx, job, now=now, outcome="failed")
         runs.transition(tx, run, S.failed, reason=FailReason.error.value, detail=detail, now=now)
         return None
+    if misfit := forks.misfit(tx, run, dataset):
+        jobs.end(tx, job, now=now, outcome="failed")
+        runs.transition(tx, run, S.failed, reason=FailReason.error.value, detail=misfit, now=now)
+        return None
     checkpoint = checkpoints.newest(tx, run.id)
     here = checkpoint is not None and checkpoint.worker_id == worker.id
     if checkpoint is not None and not here and (checkpoint.step == 0 or not checkpoints.on_server(tx, checkpoint)):
         checkpoint = None  # step 0 is the seed's doing: any worker makes the same
+    if checkpoint is None and run.fork_checkpoint_id is not None:
+        checkpoint, here = tx.session.get_one(Checkpoint, run.fork_checkpoint_id), False  # its worker may delete it
     if not repeated:
         run.data_sha256 = dataset.manifest_sha256
         run.worker_id = worker.id
@@ -79,11 +113,21 @@ def _train_offer(tx: Tx, job: Job, worker: Worker, *, repeated: bool, now: float
         "config": run.config,
         "dataset": ids.show("dataset", dataset.id),
         "manifest": dataset.manifest,
-        "resume": {**checkpoint.manifest, "attempt": checkpoint.attempt, "step": checkpoint.step}
-        if checkpoint
-        else None,
+        "resume": forks.resume(tx, run, checkpoint) if checkpoint else None,
+        "numeric_path": _numeric_path(tx, run),
         "files": checkpoints.files(checkpoint) if checkpoint and not here else [],
     }
+
+
+def _numeric_path(tx: Tx, run: Run) -> dict[str, Any] | None:
+    """What the nearest run that this one was cloned from, and that has begun, computed with."""
+    source = run
+    while source.cloned_from is not None:
+        source = tx.session.get_one(Run, source.cloned_from)
+        found = {key: source.telemetry[key] for key in (*ASKED_FOR, *CHOSEN) if key in source.telemetry}
+        if found:
+            return found
+    return None
 
 
 def _prepare_offer(tx: Tx, job: Job, worker: Worker, *, repeated: bool) -> dict[str, Any]:
@@ -123,8 +167,19 @@ def finish(tx: Tx, job_id: int, finish: Finish, *, now: float) -> None:
             _run_ended(tx, job, finish, now=now)
         case JobKind.prepare:
             _preparation_ended(tx, job, finish, now=now)
+        case JobKind.sample:
+            sample_texts.ended(tx, job, finish, failed=_last_words(finish), now=now)
+        case JobKind.adopt:
+            imports.ended(tx, job, finish, failed=_last_words(finish), now=now)
+        case JobKind.export:
+            exports.ended(tx, job, finish, failed=_last_words(finish), now=now)
+        case JobKind.report:
+            reports.ended(tx, job, finish, failed=_last_words(finish), now=now)
+        case _ if finish.outcome == "requeue":  # its worker was told to leave in the middle of it
+            _send_again(tx, job, now=now)
         case _:
             checkpoints.sent(tx, job, failed=_last_words(finish), now=now)
+            forks.arrived(tx, checkpoints.of_job(tx, job), now=now)
 
 
 def _run_ended(tx: Tx, job: Job, finish: Finish, *, now: float) -> None:
@@ -139,12 +194,28 @@ def _run_ended(tx: Tx, job: Job, finish: Finish, *, now: float) -> None:
     elif finish.outcome == "finished":
         runs.transition(tx, run, S.finished, detail=f"reached step {run.step}", now=now, data=told)
         _measure(tx, run, job)
+    elif finish.reason == REASON_KILLED and asked is None:
+        _killed(tx, run, job, now=now)
     elif finish.outcome == "requeue" and asked is None and run.source != "external":
         runs.queue_again(tx, run, f"its worker was told to leave at step {run.step}", worker_id=job.worker_id, now=now)
     else:
         to = asked or (S.paused if finish.outcome == "paused" else S.stopped)
         runs.transition(tx, run, to, detail=f"{to.value} at step {run.step}, checkpoint kept", now=now, data=told)
         _measure(tx, run, job)
+
+
+def _killed(tx: Tx, run: Run, job: Job, *, now: float) -> None:
+    """One of the run's processes was killed. By accident it goes on; where it happens again and again it does not."""
+    before = jobs.lost_attempts(tx, run.id)
+    if len(before) >= 2 and before[0].last_step == before[1].last_step:
+        detail = f"two attempts in a row ended at step {run.step} with a process killed; trying again would waste the devices"
+        runs.transition(tx, run, S.failed, reason=FailReason.poison.value, detail=detail, now=now)
+    elif len(before) >= MOST_KILLED:
+        detail = f"{len(before)} attempts in a row ended with a process killed, the last at step {run.step}"
+        runs.transition(tx, run, S.failed, reason=FailReason.lost.value, detail=detail, now=now)
+    else:
+        why = f"one of its processes was killed at step {run.step}"
+        runs.queue_again(tx, run, why, worker_id=job.worker_id, now=now)
 
 
 def _measure(tx: Tx, run: Run, job: Job) -> None:
@@ -167,6 +238,8 @@ def _preparation_ended(tx: Tx, job: Job, finish: Finish, *, now: float) -> None:
     dataset = tx.session.get_one(Dataset, job.dataset_id, populate_existing=True)
     if finish.outcome == "finished":
         datasets.prepared(tx, dataset, finish.summary, now=now)
+        if dataset.state == DatasetState.ready:
+            reports.ask(tx, dataset, worker_id=job.claimed_by, now=now)
     elif finish.outcome == "requeue":
         datasets.requeue(tx, dataset, "its worker was told to leave; waiting for a worker", now=now)
     else:
@@ -187,6 +260,12 @@ def sweep(tx: Tx, *, now: float, started_at: float, settings: Settings) -> None:
                 _run_silent(tx, job, now=now, settings=settings)
             case JobKind.prepare:
                 _preparation_silent(tx, job, now=now, settings=settings)
+            case JobKind.sample | JobKind.adopt | JobKind.export:
+                if _past_grace(job, now, settings):
+                    SILENT[JobKind(job.kind)](tx, job, now=now)
+            case JobKind.report:
+                if _past_grace(job, now, settings):
+                    reports.silent(tx, job, most=settings.max_attempts, now=now)
             case _:
                 _sending_silent(tx, job, now=now, settings=settings)
 
@@ -241,4 +320,8 @@ def _preparation_silent(tx: Tx, job: Job, *, now: float, settings: Settings) -> 
 def _sending_silent(tx: Tx, job: Job, *, now: float, settings: Settings) -> None:
     if _past_grace(job, now, settings):
         jobs.end(tx, job, now=now, outcome="lost")
-        jobs.enqueue(tx, JobKind.send, run_id=job.run_id, worker_id=job.worker_id, payload=job.payload, now=now)
+        _send_again(tx, job, now=now)
+
+
+def _send_again(tx: Tx, job: Job, *, now: float) -> None:
+    jobs.enqueue(tx, JobKind.send, run_id=job.run_id, worker_id=job.worker_id, payload=job.payload, now=now)

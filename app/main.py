@@ -17,12 +17,15 @@ from app.api import (
     artifacts,
     checkpoints,
     datasets,
+    exchange,
+    forks,
     health,
     jobs,
     launching,
     metrics,
     reference,
     runs,
+    samples,
     tokens,
     workers,
 )
@@ -49,7 +52,7 @@ from app.settings import Settings
 from app.sweeper import Sweeper
 
 API = "/api/v1"
-NOUNS = (runs, metrics, launching, datasets, workers, checkpoints, jobs, artifacts, tokens)
+NOUNS = (runs, forks, samples, metrics, launching, datasets, workers, checkpoints, exchange, jobs, artifacts, tokens)
 
 
 def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] = time.time) -> FastAPI:

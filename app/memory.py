@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from app.contract.arithmetic import LOSS_ROWS
 from app.contract.config import ModelConfig, RunConfig
 
 GIB = 2**30
-CHUNK_TOKENS = {"cpu": 256, "cuda": 1024, "mps": 1024}
-"""Tokens whose logits exist at once where the loss is computed in chunks (worker/cross_entropy.py)."""
 TIGHT = 0.92
 """Above this share of the free memory an estimate that is a few percent low would not fit."""
 LARGEST_MICRO_BATCH = 4096
@@ -79,7 +78,7 @@ def estimate(
         "moments": 8 * parameters - 4 * muon_parameters,
         "autocast_copies": 2 * parameters if half else 0,
         "activations": tokens * activation_bytes_per_token(model, a),
-        "logits": (min(tokens, CHUNK_TOKENS[a.device]) if a.chunked else tokens) * vocab_size * logit_bytes(model, a),
+        "logits": (min(tokens, LOSS_ROWS[a.device]) if a.chunked else tokens) * vocab_size * logit_bytes(model, a),
         "in_flight": tokens * 16 * model.n_embd,
     }
     return Memory(**held, overhead=_overhead(sum(held.values()), a.device))

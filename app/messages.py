@@ -11,16 +11,17 @@ import numpy as np
 import orjson
 from sqlalchemy import select
 
-from app import series, shapes
+from app import sample_json, series, shapes
 from app.contract import ids
 from app.db import Tx
 from app.feed import FeedRow
-from app.tables import Dataset, Event, LogRow, Run, Worker
+from app.tables import Dataset, Event, LogRow, Run, Sample, Worker
 
 MOST_POINTS = 50_000
 """In one message; a page that missed more reads its charts again, down-sampled."""
 MOST_LINES = 500
 MOST_EVENTS = 200
+MOST_SAMPLES = 20
 
 Changes = Mapping[str, int]  #: kind → the smallest ref of its rows
 
@@ -68,6 +69,12 @@ def _run(tx: Tx, number: int, changes: Changes) -> list[bytes]:
         events = select(Event).where(Event.run_id == number, Event.id >= changes["event"]).order_by(Event.id.desc())
         latest = list(tx.session.scalars(events.limit(MOST_EVENTS)))
         messages.append(encode("event", {"run": shown, "events": [shapes.event(row) for row in reversed(latest)]}))
+    if "sample" in changes:
+        texts = select(Sample).where(Sample.run_id == number, Sample.id >= changes["sample"]).order_by(Sample.id.desc())
+        written = list(tx.session.scalars(texts.limit(MOST_SAMPLES)))
+        messages.append(
+            encode("sample", {"run": shown, "samples": [sample_json.sample(row) for row in reversed(written)]})
+        )
     return messages
 
 

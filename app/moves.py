@@ -26,9 +26,11 @@ def actions(run: Run) -> list[str]:
     """What can be done to the run now."""
     if run.deleted_at is not None:
         return ["restore"]
-    state, theirs = RunState(run.state), run.source == "external"
+    state, theirs = RunState(run.state), run.source != "worker"
+    if run.source == "imported" and state is S.starting:
+        return []
     if state in (S.starting, S.running):
-        return ["stop", "pause", "save", "evaluate"]
+        return ["stop", "pause", "save", "evaluate"] + (["sample"] if not theirs else [])
     if state is S.stopping:
         return ["terminate", "kill"]
     if state is S.lost:

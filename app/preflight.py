@@ -37,12 +37,14 @@ class Preflight:
     parameters: int
     parameters_without_embeddings: int
     parameters_decayed: int
+    first_step: int  #: where a fork starts; what follows is about the steps after it
+    steps: int
     tokens_per_step: int
     total_tokens: int
     tokens_per_parameter: float
     epochs: float | None
     total_decay: float  #: Λ
-    init_keep: float
+    init_keep: float  #: share of the weights it starts from that is left at the end
     effective_decay: float  #: lr·λ at the peak
     timescale_steps: float | None
     timescale_tokens: float | None
@@ -90,9 +92,10 @@ def flops_per_token(model: ModelConfig, vocab_size: int) -> float:
 
 
 def shape_key(config: RunConfig, dtype: str) -> str:
-    """What a measured speed belongs to: "L4 C128 T128 B12 float32"."""
-    model = config.model
-    return f"L{model.n_layer} C{model.n_embd} T{model.block_size} B{config.batch.micro_batch} {dtype}"
+    """What a measured speed belongs to: "L4 C128 T128 B12 float32"; on two devices "L4 C128 T128 B12x2 float32"."""
+    model, devices = config.model, config.system.devices
+    shared = f"x{devices}" if devices > 1 else ""
+    return f"L{model.n_layer} C{model.n_embd} T{model.block_size} B{config.batch.micro_batch}{shared} {dtype}"
 
 
 def measured_speed(config: RunConfig, speeds: Mapping[str, float] | None) -> float | None:
@@ -109,16 +112,21 @@ def preflight(
     manifest: Manifest | None,
     speeds: Mapping[str, float] | None,
     devices: Sequence[Mapping[str, Any]] = (),
+    first_step: int = 0,
 ) -> Preflight:
-    """`devices`: the entries (kind, name, memory_gib, free_gib) of the workers that may take the run."""
+    """`devices`: the entries (kind, name, memory_gib, free_gib) of the workers that may take the run.
+
+    A fork starts at `first_step`: its tokens, time and decay are those of the steps that are left.
+    """
     schedule, optim = config.schedule, config.optim
     weight_decay = decay.coupled(schedule, optim)
     raw_vocab = manifest.tokenizer.vocab_size if manifest else GPT2_VOCAB
     vocab_size = padded_vocab(raw_vocab, config.model.pad_vocab)
     parameters = count_parameters(config.model, vocab_size, config.optim.decay_embeddings)
-    tokens = config.total_tokens
+    steps = schedule.steps - first_step
+    tokens = config.tokens_per_step * steps
     train_tokens = manifest.train.tokens if manifest else None
-    total = decay.total_decay(schedule, optim)
+    total = decay.total_decay(schedule, optim, first_step)
     timescale = decay.timescale_steps(schedule.lr, weight_decay)
     speed = measured_speed(config, speeds)
     muon = _block_matrices(config.model) if optim.optimizer == "muon" else 0
@@ -143,9 +151,11 @@ def preflight(
         parameters=parameters.total,
         parameters_without_embeddings=parameters.without_embeddings,
         parameters_decayed=parameters.decayed,
+        first_step=first_step,
+        steps=steps,
         tokens_per_step=config.tokens_per_step,
         total_tokens=tokens,
-        tokens_per_parameter=tokens / parameters.total,
+        tokens_per_parameter=config.total_tokens / parameters.total,
         epochs=tokens / train_tokens if train_tokens else None,
         total_decay=total,
         init_keep=decay.init_keep(total),
@@ -165,7 +175,7 @@ def preflight(
         memory_fits=tuple(fits),
         tok_per_s=speed,
         seconds=tokens / speed if speed else None,
-        warnings=(*_memory_warnings(config, fits), *_warnings(config, manifest, total, parameters)),
+        warnings=(*_memory_warnings(config, fits), *_warnings(config, manifest, total, parameters, first_step)),
     )
 
 
@@ -177,7 +187,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _warnings(config: RunConfig, manifest: Manifest | None, total: float, parameters: Parameters) -> list[Caution]:
+def _warnings(
+    config: RunConfig, manifest: Manifest | None, total: float, parameters: Parameters, first_step: int
+) -> list[Caution]:
     schedule, weight_decay = config.schedule, decay.coupled(config.schedule, config.optim)
     given = config.optim.weight_decay
     found: list[Caution] = []
@@ -191,7 +203,7 @@ def _warnings(config: RunConfig, manifest: Manifest | None, total: float, parame
     if manifest is not None:
         found += _data_warnings(config, manifest)
     match decay.judge(total, weight_decay):
-        case "inert":
+        case "inert" if not first_step:  # a fork's few steps come after all those in which λ has worked
             needed = given * decay.INFORMATIVE[0] / total if total else math.inf
             say = f"; λ ≥ {needed:.2g} would be visible" if math.isfinite(needed) else ""
             found.append(

@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app import checkpoints, events, feed, jobs, launches, workers
+from app import checkpoints, events, feed, jobs, launches, samples, workers
 from app.contract import ids
+from app.contract.config import RunConfig
 from app.contract.protocol import LEASE_S
 from app.contract.states import ACTIVE, ENDED, MEANING, DatasetState, JobKind, RunState
 from app.db import Tx
@@ -49,6 +50,8 @@ def transition(
     run.state, run.reason, run.detail = to.value, reason, detail
     run.updated_at = now
     run.ended_at = now if to in ENDED else None
+    if to not in ACTIVE | {S.lost}:
+        samples.abandoned(tx, run.id, now=now)
     events.record(
         tx, run.id, "state", detail or MEANING[to], at=now, step=run.step,
         data={"from": before.value, "to": to.value, "reason": reason, **(data or {})},
@@ -84,22 +87,17 @@ def create(tx: Tx, launch: Launch, *, key: str | None, body_sha256: str, now: fl
     config = resolve_config(launch)
     dataset = launches.dataset_of(tx, config, now=now)
     launches.check_data(config, dataset)
-    worker_id = _referred(tx, "worker", launch.worker)
+    worker_id = referred(tx, "worker", launch.worker)
     external = launch.source == "external"
     run = Run(
         name=launch.name or launches.default_name(launch.preset, config, dataset),
         state=S.queued.value, detail="" if external else _waiting_for(dataset), source=launch.source,
-        config=_named(config.model_dump(mode="json"), dataset.name), preset=launch.preset,
+        config=named(config, dataset), preset=launch.preset,
         tags=launch.tags or [], notes=launch.notes or "", dataset_id=dataset.id, worker_id=worker_id,
-        cloned_from=_referred(tx, "run", launch.cloned_from),
+        cloned_from=referred(tx, "run", launch.cloned_from),
         created_at=now, updated_at=now, step=0, steps=config.schedule.steps, telemetry={},
     )  # fmt: skip
-    tx.session.add(run)
-    tx.session.flush()
-    if key is not None:
-        launches.remember(tx, key, body_sha256, run.id, now=now)
-    events.record(tx, run.id, "state", run.detail or MEANING[S.queued], at=now, data={"from": None, "to": "queued"})
-    feed.post(tx, "run", run.id, "state")
+    enter(tx, run, key=key, body_sha256=body_sha256, now=now)
     job = jobs.enqueue(tx, JobKind.train, run_id=run.id, dataset_id=dataset.id, worker_id=worker_id, now=now)
     if external:  # its client holds the claim from the start; jobs.current_job(...).claim_id is its key
         jobs.hold(tx, job, None, now=now, lease_s=LEASE_S)
@@ -109,7 +107,27 @@ def create(tx: Tx, launch: Launch, *, key: str | None, body_sha256: str, now: fl
     return run, True
 
 
-def _referred(tx: Tx, noun: str, text: str | None) -> int | None:
+def enter(tx: Tx, run: Run, *, key: str | None, body_sha256: str, now: float) -> None:
+    """A new run takes its place on the list, queued."""
+    tx.session.add(run)
+    tx.session.flush()
+    if key is not None:
+        launches.remember(tx, key, body_sha256, run.id, now=now)
+    events.record(
+        tx, run.id, "state", run.detail or MEANING[S.queued], at=now, step=run.step or None,
+        data={"from": None, "to": "queued"},
+    )  # fmt: skip
+    feed.post(tx, "run", run.id, "state")
+
+
+def admit(tx: Tx, run: Run, *, now: float) -> None:
+    """From now on a worker may take this queued run, the one it asks for or any."""
+    run.detail = _waiting_for(tx.session.get_one(Dataset, run.dataset_id))
+    jobs.enqueue(tx, JobKind.train, run_id=run.id, dataset_id=run.dataset_id, worker_id=run.worker_id, now=now)
+    feed.post(tx, "run", run.id, "state")
+
+
+def referred(tx: Tx, noun: str, text: str | None) -> int | None:
     """The number behind an id in the launch, or Invalid at its field."""
     if text is None:
         return None
@@ -120,9 +138,10 @@ def _referred(tx: Tx, noun: str, text: str | None) -> int | None:
         raise Invalid([FieldError(pointer, error.detail)]) from None
 
 
-def _named(config: dict[str, Any], dataset: str) -> dict[str, Any]:
+def named(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """The config with the dataset's own name: “builtin”, d-0001 and its name are one thing when runs are compared."""
-    return config | {"data": config["data"] | {"dataset": dataset}}
+    plain = config.model_dump(mode="json")
+    return plain | {"data": plain["data"] | {"dataset": dataset.name}}
 
 
 def _waiting_for(dataset: Dataset) -> str:
@@ -239,14 +258,14 @@ def resume(tx: Tx, run: Run, *, now: float) -> None:
         raise _impossible(run, "resume", "it has reached its last step; extend it to train longer")
     if RunState(run.state) not in (S.paused, S.stopped, S.failed) or run.deleted_at is not None:
         raise _impossible(run, "resume")
-    if run.source == "external":
-        raise _impossible(run, "resume", "it is fed by a client, not by a worker")
+    if run.source != "worker":
+        raise _impossible(run, "resume", "no worker trains it")
     queue_again(tx, run, "resumed", by="person", now=now)
 
 
 def queue_again(tx: Tx, run: Run, why: str, *, worker_id: int | None = None, by: str = "server", now: float) -> None:
     """A new job for the run, for the worker that holds its newest checkpoint unless the server has the files."""
-    checkpoint = checkpoints.newest(tx, run.id)
+    checkpoint = checkpoints.goes_on_from(tx, run)
     holder, detail = worker_id, why
     if checkpoint is not None and checkpoint.step > 0:
         detail = f"{why}; goes on from the checkpoint of step {checkpoint.step}"
@@ -273,7 +292,8 @@ def asked_for(job: Job) -> RunState | None:
 
 def _tell(tx: Tx, run: Run, command: str, detail: str, now: float) -> None:
     job = jobs.current_job(tx, run.id)
-    assert job is not None, f"run {run.id} is {run.state} but has no job"
+    if job is None:  # an import is being read
+        raise _impossible(run, command)
     jobs.command(tx, job, command)
     if run.state == S.stopping:
         run.detail = detail

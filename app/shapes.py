@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import func, select
 from typing_extensions import TypedDict
 
-from app import runs, workers
+from app import forks, runs, workers
 from app.contract import ids
+from app.contract.quality import DatasetReport
 from app.contract.states import ACTIVE, MEANING, RunState
 from app.db import Tx
 from app.tables import Attempt, Checkpoint, Dataset, Event, LogRow, Run, Token, Worker
 
-Named = TypeVar("Named", Dataset, Worker)
+Named = TypeVar("Named", Dataset, Worker, Checkpoint)
 
 
 class Ref(TypedDict):
@@ -25,6 +26,14 @@ class Ref(TypedDict):
 
 class DatasetRef(Ref):
     state: str
+
+
+class ForkRef(TypedDict):
+    """The checkpoint that a run started from."""
+
+    run: str
+    checkpoint: str
+    step: int
 
 
 class RunJson(TypedDict):
@@ -59,13 +68,14 @@ class RunJson(TypedDict):
     deleted_at: str | None
     attempts: int
     worker: Ref | None
+    fork: ForkRef | None
     baseline: bool
     url: str
     actions: list[str]
 
 
 class DatasetJson(TypedDict):
-    """A dataset: its spec, how far its preparation is, and the manifest once it is ready."""
+    """A dataset: its spec, how far its preparation is, and the manifest and report once they are there."""
 
     id: str
     name: str
@@ -75,6 +85,7 @@ class DatasetJson(TypedDict):
     progress: dict[str, Any]
     manifest: dict[str, Any] | None
     manifest_sha256: str | None
+    report: DatasetReport | None
     created_at: str
     ready_at: str | None
     url: str
@@ -158,9 +169,11 @@ def run_list(tx: Tx, rows: Sequence[Run]) -> list[RunJson]:
     counted = select(Attempt.run_id, func.count()).where(Attempt.run_id.in_(numbers)).group_by(Attempt.run_id)
     attempts: dict[int, int] = {row[0]: row[1] for row in tx.session.execute(counted)}
     pinned = runs.baseline(tx)
+    origins = _by_id(tx, Checkpoint, {row.fork_checkpoint_id for row in rows})
     return [
         _run(
             row,
+            origins.get(row.fork_checkpoint_id or 0),
             datasets.get(row.dataset_id or 0),
             machines.get(row.worker_id or 0),
             attempts.get(row.id, 0),
@@ -170,7 +183,9 @@ def run_list(tx: Tx, rows: Sequence[Run]) -> list[RunJson]:
     ]
 
 
-def _run(row: Run, data: Dataset | None, machine: Worker | None, attempts: int, baseline: bool) -> RunJson:
+def _run(
+    row: Run, origin: Checkpoint | None, data: Dataset | None, machine: Worker | None, attempts: int, baseline: bool
+) -> RunJson:
     shown = ids.show("run", row.id)
     state = RunState(row.state)
     return {
@@ -189,7 +204,7 @@ def _run(row: Run, data: Dataset | None, machine: Worker | None, attempts: int, 
         "step": row.step,
         "steps": row.steps,
         "progress": min(1.0, row.step / row.steps) if row.steps else 0.0,
-        "tokens": countable(row.step * tokens_per_step(row.config)),
+        "tokens": countable(forks.tokens_at(row, row.step)),
         "eta_s": _eta_s(row) if state in ACTIVE else None,
         "best_val": row.best_val,
         "best_val_se": row.best_val_se,
@@ -203,6 +218,13 @@ def _run(row: Run, data: Dataset | None, machine: Worker | None, attempts: int, 
         "deleted_at": maybe_iso(row.deleted_at),
         "attempts": attempts,
         "worker": {"id": ids.show("worker", machine.id), "name": machine.name} if machine else None,
+        "fork": {
+            "run": ids.show("run", origin.run_id),
+            "checkpoint": ids.show("checkpoint", origin.id),
+            "step": origin.step,
+        }
+        if origin
+        else None,
         "baseline": baseline,
         "url": f"/runs/{shown}",
         "actions": runs.actions(row),
@@ -237,6 +259,7 @@ def dataset(row: Dataset, *, manifest: bool = True) -> DatasetJson:
         "progress": row.progress,
         "manifest": row.manifest if manifest else None,
         "manifest_sha256": row.manifest_sha256,
+        "report": cast(DatasetReport | None, row.report) if manifest else None,  # as JSON
         "created_at": iso(row.created_at),
         "ready_at": maybe_iso(row.ready_at),
         "url": f"/datasets/{shown}",

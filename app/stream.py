@@ -43,7 +43,7 @@ async def stream(
         str | None, Header(max_length=40, description="Sent by browsers when they reconnect.")
     ] = None,
 ) -> Response:
-    """Server-sent events: `hello` {cursor}, `points`, `truncate`, `state`, `log`, `event`, and `resync` when the
+    """Server-sent events: `hello` {cursor}, `points`, `truncate`, `state`, `log`, `event`, `sample` (texts as far as written), and `resync` when the
     page has missed more than can be replayed. `id:` is the server-wide event number: reconnect with
     Last-Event-ID (browsers do) or `since=` and nothing is missing. A comment comes every 15 s.
     """

@@ -33,7 +33,7 @@ class Run(Base):
     state: Mapped[str] = mapped_column(String(12), index=True)
     reason: Mapped[str | None] = mapped_column(String(40))  #: FailReason, or why it waits
     detail: Mapped[str] = mapped_column(default="")  #: one sentence of evidence for the state
-    source: Mapped[str] = mapped_column(String(12), default="worker")  #: worker | external
+    source: Mapped[str] = mapped_column(String(12), default="worker")  #: worker | external | imported
     config: Mapped[Json]
     preset: Mapped[str | None] = mapped_column(String(40))
     tags: Mapped[list[str]] = mapped_column(default=list)
@@ -42,7 +42,9 @@ class Run(Base):
     data_sha256: Mapped[str | None] = mapped_column(String(64))  #: the manifest's, fixed at the first claim
     baseline_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
     cloned_from: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
-    fork_checkpoint_id: Mapped[int | None]  #: it starts from this checkpoint of another run (no foreign key: a circle)
+    fork_checkpoint_id: Mapped[int | None] = mapped_column(
+        index=True
+    )  #: it starts from this checkpoint of another run (no foreign key: a circle)
     worker_id: Mapped[int | None] = mapped_column(ForeignKey("workers.id"))  #: asked for, or holding its checkpoint
     created_at: Mapped[float]
     started_at: Mapped[float | None]  #: first claim
@@ -282,7 +284,7 @@ class Feed(Base):
     """What changed, in the order it was committed: the server-wide event number that streams replay from.
 
     `ref` says where to read: for points and truncate the first step concerned, for log the first row's id,
-    for event the event's id; 0 for state. Old rows are pruned; a stream that asks for them is told to reload.
+    for event and sample the id of that; 0 for state. Old rows are pruned; a stream that asks for them is told to reload.
     """
 
     __tablename__ = "feed"
@@ -290,7 +292,7 @@ class Feed(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     noun: Mapped[str] = mapped_column(String(8))  #: run | dataset | worker
     noun_id: Mapped[int]
-    kind: Mapped[str] = mapped_column(String(10))  #: state | points | truncate | log | event
+    kind: Mapped[str] = mapped_column(String(10))  #: state | points | truncate | log | event | sample
     ref: Mapped[int] = mapped_column(default=0)
 
 

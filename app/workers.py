@@ -59,6 +59,11 @@ def list_all(tx: Tx) -> list[Worker]:
     return list(tx.session.scalars(select(Worker).order_by(Worker.id)))
 
 
+def data_roots(worker: Worker) -> list[str]:
+    """The folders below which it reads files that a dataset names, as it told when it last started."""
+    return [line for line in worker.labels.get("data_roots", "").splitlines() if line]
+
+
 def devices(tx: Tx, worker: str | None) -> list[dict[str, Any]]:
     """What may take a run: the devices of the worker asked for, or of every worker that claims; no two alike."""
     named = [row for row in list_all(tx) if row.enabled and worker in (None, ids.show("worker", row.id))]

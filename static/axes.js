@@ -6,7 +6,7 @@ export function unit(axis, points, plan) {
   const latest = points.x(axis, [points.lastStep])[0] ?? 0;
   const share = points.lastStep / plan.steps || 1;
   switch (axis) {
-    case "tokens": return { factor: 1, suffix: "", end: plan.steps * plan.tokensPerStep, name: t("tokens") };
+    case "tokens": return { factor: 1, suffix: "", end: plan.totalTokens ?? plan.steps * plan.tokensPerStep, name: t("tokens") };
     case "wall_s": return latest / share > 7200 ? { factor: 1 / 3600, suffix: " h", end: latest / share / 3600, name: t("time") } : { factor: 1 / 60, suffix: " min", end: latest / share / 60, name: t("time") };
     case "flops": return { factor: 1, suffix: "", end: latest / share, name: "FLOPs", format: "~e" };
     default: return { factor: 1, suffix: "", end: plan.steps, name: t("step") };

@@ -55,7 +55,7 @@ function selector(element) {
 }
 
 const parts = [...document.querySelectorAll("[data-fragment]")];
-for (const kind of ["state", "event", "points", "truncate", "log"]) {
+for (const kind of ["state", "event", "points", "truncate", "log", "sample"]) {
   live.addEventListener(kind, ({ detail }) => {
     const checkpoint = kind === "event" && detail.events?.some((one) => one.kind.startsWith("checkpoint"));
     for (const part of parts) if (concerns(part, kind, detail) || (checkpoint && concerns(part, "checkpoint", detail))) schedule(part);

@@ -2,7 +2,7 @@
 import { age } from "./format.js";
 import { t } from "./messages.js";
 
-const KINDS = ["points", "truncate", "state", "log", "event", "resync"];
+const KINDS = ["points", "truncate", "state", "log", "event", "sample", "resync"];
 const shown = document.getElementById("live");
 const runs = (document.body.dataset.runs ?? "").split(" ").filter(Boolean);
 /** Dispatches one event a message, with its data as `detail`; and `hello` after each connection. */

@@ -9,6 +9,7 @@ import { PANELS } from "./panels.js";
 import { Points } from "./points.js";
 import { badge } from "./badge.js";
 import "./log.js";
+import "./samples.js";
 
 const KEYS = ["train/", "val/loss", "val/loss_se", "eval/", "rms/", "update_ratio/", "system/", "x/", "decay/"];
 const LOSS_KEYS = ["train/loss", "val/loss", "val/loss_se"];
@@ -17,8 +18,9 @@ const stored = Number(localStorage.getItem("plateau-smoothing") ?? 0.9);
 const view = { axis: "tokens", scale: "linear", smoothing: stored, outliers: true, active: plan.active && plan.state !== "queued", turn: 0 };
 const at = (id) => document.getElementById(id);
 let points = new Points(plan.steps);
+const past = []; // a fork's ancestors, oldest first
 
-const loss = chart(at("loss"), (p) => lossFigure(p, points, plan, view));
+const loss = chart(at("loss"), (p) => lossFigure(p, points, plan, view, past));
 const context = chart(at("context"), (p) => contextFigure(p, points, plan, view, above));
 const panels = Object.entries(PANELS).map(([id, panel]) => ({ id, panel, chart: chart(at(id), (p) => panel.figure(p, points, plan, view)) }));
 
@@ -52,6 +54,13 @@ async function load() {
   fresh.load((await metrics([plan.run], KEYS, { width: 2400 })).runs[plan.run] ?? {});
   points = fresh;
   draw();
+}
+
+/** The curves that lead to a fork's own; they are over, so once is enough. */
+async function remember({ run, lo, hi }) {
+  const one = new Points(plan.steps);
+  one.load((await metrics([run], ["train/loss", "val/loss", "x/"], { x: "step", lo, hi, width: 1000 })).runs[run] ?? {});
+  return one;
 }
 
 live.addEventListener("points", ({ detail }) => (points.append(detail.columns) ? load() : draw()));
@@ -116,4 +125,5 @@ context.on("plotly_relayout", (changes) => {
 });
 
 badge(plan);
+past.push(...(await Promise.all(plan.past.map(remember))));
 await load();

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import numpy as np
+from made_report import REPORT
 
 from app import checkpoints, datasets, events, feed, runs, series
 from app.contract.dataset import DatasetSpec, Manifest, SourceFile
@@ -44,7 +45,11 @@ def manifest(name: str) -> dict[str, Any]:
         "tokenizer": {"kind": "bpe", "vocab_size": 4096, "eot": 0, "sha256": "0" * 64}, "dtype": "uint16",
         "train": {**split, "tokens": 5_120_000}, "val": {**split, "tokens": 560_000, "documents": 131},
         "bytes_per_token": 3.42, "unigram_entropy": 6.31,
-        "preview": [{"text": text, "tokens": pieces, "ids": list(range(len(pieces)))}],
+        "preview": [
+            {"text": text, "tokens": pieces, "ids": list(range(len(pieces)))},
+            {"text": text, "tokens": pieces, "ids": list(range(len(pieces))), "chosen": "random", "document": 41,
+             "characters": 9000, "split": "val"},
+        ],
     }  # fmt: skip
 
 
@@ -113,6 +118,7 @@ def _fill(tx: Tx) -> None:
     datasets.prepared(
         tx, builtin, Manifest.model_validate(manifest(builtin.name)).model_dump(mode="json"), now=now - 6900
     )
+    builtin.report = {"state": "ready", "result": REPORT, "made_at": now - 6800}
     datasets.create(
         tx,
         DatasetSpec(name="poems", kind="text", files=(SourceFile(name="poems.txt", path="/data/poems.txt"),)),

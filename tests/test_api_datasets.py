@@ -35,7 +35,9 @@ def test_an_uploaded_text_becomes_a_dataset_that_waits_for_a_worker(site: Site) 
     assert made["id"] in [one["id"] for one in site.api.get(DATASETS).json()["datasets"]]
     assert site.api.post(DATASETS, json=spec).status_code == 409, "the name is taken"
     assert site.api.delete(answer.headers["location"]).status_code == 204
-    assert site.api.post(DATASETS, json=spec).status_code == 201, "and free again"
+    assert site.api.post(DATASETS, json=spec).status_code == 422, "the file it alone was made of went with it"
+    uploaded(site)
+    assert site.api.post(DATASETS, json=spec).status_code == 201, "and the name is free again"
 
 
 @pytest.mark.parametrize(
@@ -142,3 +144,13 @@ def test_a_nanogpt_config_is_read_and_never_run(site: Site) -> None:
         assert site.api.post("/api/v1/nanogpt", json={"text": odd}).status_code == 422
     for odd in ("((((" * 5000, "a = 9**9**9**9", "\x00", "n_layer = " + "9" * 5000, "lambda: 0"):
         assert site.api.post("/api/v1/nanogpt", json={"text": odd}).status_code == 200, odd[:20]
+
+
+def test_a_report_is_asked_for_once_there_is_something_to_read(site: Site) -> None:
+    spec = {"name": "to read", "kind": "text", "files": [{"name": "a.txt", "sha256": uploaded(site)}]}
+    made = site.api.post(DATASETS, json=spec).json()
+    assert made["report"] is None
+    answer = site.api.post(f"{DATASETS}/{made['id']}/report")
+    assert answer.status_code == 409
+    assert "once it is ready" in answer.json()["detail"]
+    assert site.api.post(f"{DATASETS}/d-9999/report").status_code == 404

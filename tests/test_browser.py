@@ -23,6 +23,7 @@ PAGES = (
     "/compare?run=r-0001&run=r-0002",
     "/datasets",
     "/datasets/d-0001",
+    "/datasets/new",
     "/workers",
 )
 DRAWN = "document.querySelector('#loss')?.data?.length > 0"
@@ -210,9 +211,9 @@ def test_a_run_is_launched_and_stopped_by_its_forms(tab: Tab, site: Site) -> Non
 
 def test_a_file_is_uploaded_and_becomes_a_dataset(tab: Tab, tmp_path: Path) -> None:
     (tmp_path / "rose.txt").write_text("a rose is a rose\n\nis a rose\n" * 200)
-    page = tab.open("/datasets")
+    page = tab.open("/datasets/new")
     page.set_input_files("#files", str(tmp_path / "rose.txt"))
-    until(page, "document.querySelectorAll('input[name=sha256]').length === 1")
+    until(page, "document.querySelectorAll('#uploads li.done input[name=sha256]').length === 1")
     page.click("#add-dataset button[type=submit]")
     page.wait_for_url("**/datasets/d-*")
     assert page.inner_text("h1") == "rose"

@@ -23,3 +23,13 @@ def test_a_child_told_to_leave_is_requeued_and_one_terminated_is_stopped():
 def test_exit_codes_in_words():
     assert describe(-11) == "signal SIGSEGV"
     assert describe(3) == "exit code 3"
+
+
+def test_one_of_several_killed_is_requeued_and_one_alone_is_not():
+    how = {"leaving": False, "terminated": False, "oom_killed": False, "summary": {}}
+    several = ending(-9, {}, [], processes=2, **how)
+    assert (several.outcome, several.reason) == ("requeue", "killed")
+    assert ending(-9, {}, [], processes=1, **how).outcome == "failed"
+    assert ending(-11, {}, [], processes=2, **how).outcome == "failed", "a crash would come again"
+    assert ending(-9, {}, [], processes=2, **how | {"oom_killed": True}).reason == "oom"
+    assert ending(-9, {}, [], processes=2, **how | {"terminated": True}).outcome == "stopped"

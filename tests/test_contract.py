@@ -83,6 +83,9 @@ def test_refusals_say_what_to_do():
     messages = refusals({"model": {"n_head": 6, "n_embd": 100}, "schedule": {"lr": 1e-3, "min_lr": 1.0}})
     assert "multiple of the 6 heads; try 102" in messages["model", "n_embd"]
     assert "between 0 and 0.001" in messages["schedule", "min_lr"]
+    shared = refusals({"batch": {"accumulation": 3}, "system": {"devices": 2}})["system",]
+    assert "batch.accumulation) of 3" in shared
+    assert "2 devices (system.devices); try 4" in shared
 
 
 def test_fineweb_preset_is_the_recipe_of_524288_tokens_a_step():

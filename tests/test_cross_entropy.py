@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from worker.cross_entropy import chunked_cross_entropy
+from worker.linear import KERNELS, Route, take
 from worker.model import GPT
 
 V, C, N = 130, 32, 100
@@ -30,6 +31,31 @@ def test_loss_and_gradients_are_those_of_the_whole_logits(rows: int, softcap: fl
     torch.testing.assert_close(loss, truth, rtol=1e-6, atol=0)
     for mine, other in zip(got, expected, strict=True):
         assert (mine - other).norm() / other.norm() < 2e-6
+
+
+def test_the_heads_products_take_the_models_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[tuple[int, ...]] = []
+
+    def counted(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        used.append((*a.shape, *b.shape))
+        return a @ b.t()
+
+    monkeypatch.setitem(KERNELS, "onednn", counted)
+    torch.manual_seed(0)
+    model = GPT(V, 16, 1, 2, C)
+    tokens = torch.randint(0, V, (2, 16))
+    model.loss_rows = 20
+    expected = torch.autograd.grad(model(tokens, tokens)[1], model.lm_head.weight)
+    take(model, Route("onednn", "onednn", "torch"))
+    used.clear()
+    got = torch.autograd.grad(model(tokens, tokens)[1], model.lm_head.weight)
+    for rows in (20, 12):
+        assert {(rows, C, V, C), (rows, V, C, V)} <= set(used), "logits and the gradient of the channels"
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-7)
+    used.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(tokens, tokens)
+    assert used == [], "bfloat16 has one library"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -101,6 +101,49 @@ def test_deleting_waits_for_runs_and_frees_the_name(world):
     assert world.write(lambda tx: datasets.ensure_builtin(tx, 1.0).id) == 2
 
 
+def held(world: World, *hashes: str) -> None:
+    sql = "INSERT INTO artifacts (sha256, bytes, kind, on_server, created_at) VALUES (?, 5, 'shard', 1, 0)"
+    world.write(lambda tx: tx.raw.executemany(sql, [(sha256,) for sha256 in hashes]))
+
+
+def delete(world: World, name: str) -> list[str]:
+    return world.write(lambda tx: datasets.delete(tx, datasets.get(tx, name), now=world.now))
+
+
+def test_deleting_frees_the_servers_files_that_no_other_dataset_has(world):
+    shared, own = "cd" * 32, "ef" * 32
+    held(world, SHA, shared, own)
+    create(world, name="one", kind="text", files=[{"name": "a", "sha256": shared}, {"name": "b", "sha256": own}])
+    create(world, name="two", kind="text", files=[{"name": "a", "sha256": shared}])
+    assert delete(world, "one") == [own]
+    assert delete(world, "two") == [shared]
+    assert world.count("SELECT count(*) FROM artifacts WHERE on_server") == 1
+
+
+def test_without_runs_a_deleted_dataset_is_gone_and_with_runs_it_is_remembered(world):
+    world.ready()
+    delete(world, "python-stdlib")
+    with world.db.read() as tx, pytest.raises(NotFound):
+        datasets.get(tx, "d-0001", deleted=True)
+    world.ready()
+    world.launch()
+    world.finish(world.claim(), 0, "stopped")
+    delete(world, "python-stdlib")
+    with world.db.read() as tx:
+        assert datasets.get(tx, "d-0002", deleted=True).manifest == manifest()
+        assert datasets.tombstone(tx, "d-0001").manifest is None
+        assert datasets.runs_on(tx) == {2: 1}
+        with pytest.raises(NotFound):
+            datasets.get(tx, "d-0002")
+
+
+def test_the_workers_that_hold_its_files_are_named(world):
+    create(world, name="x", kind="builtin")
+    world.finish(world.claim("attic"), 0, "failed", exit=1)
+    with world.db.read() as tx:
+        assert datasets.holders(tx, datasets.get(tx, "x")) == ["attic"]
+
+
 def test_the_manifests_hash_does_not_depend_on_its_order_and_survives_json():
     one = manifest()
     other = json.loads(json.dumps(dict(reversed(one.items())), indent=1))

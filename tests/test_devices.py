@@ -9,7 +9,7 @@ import torch
 from app.contract.config import SystemConfig
 from app.contract.protocol import DeviceInfo
 from worker import devices
-from worker.linear import Route
+from worker.linear import OWN, Route
 from worker.model import GPT
 
 CPU = torch.device("cpu")
@@ -74,6 +74,34 @@ def test_a_new_run_chooses_its_products_and_chunks_and_a_resume_keeps_them(monke
     devices.follow(path, model)
     assert model.loss_rows == 256
     assert str(model.lm_head.route) == route
+
+
+def test_a_clone_shares_its_sources_choices_on_such_a_device_and_measures_on_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, start = GPT(50, 16, 1, 2, 16), devices.numeric_path(SystemConfig(), CPU)
+    monkeypatch.setattr(devices.autotune, "choose", lambda model, tokens: OWN)
+    monkeypatch.setattr(devices, "exact", lambda kernel, found: True)
+    source = {**vars(start), "products": "onednn+torch+medium", "loss_rows": 256, "parameters": 5}
+    clone = devices.fitted(start, model, 50, 64, "auto", source)
+    assert (clone.products, clone.loss_rows) == ("onednn+torch+medium", 256)
+    assert devices.fitted(start, model, 50, 64, "off", source).loss_rows == 0, "asked for"
+    for other in ({**source, "device": "cuda"}, {**source, "dtype": "bfloat16"}, {}, None):
+        assert devices.fitted(start, model, 50, 64, "auto", other).products == str(OWN)
+    monkeypatch.setattr(devices, "exact", lambda kernel, found: False)
+    assert devices.fitted(start, model, 50, 64, "auto", source).products == str(OWN), "another processor"
+
+
+def test_bfloat16_on_a_cpu_attends_in_blocks_and_older_checkpoints_go_on_without() -> None:
+    path, model = devices.numeric_path(SystemConfig(dtype="bfloat16"), CPU), GPT(50, 16, 1, 2, 16)
+    assert (path.attention, devices.numeric_path(SystemConfig(), CPU).attention) == ("blocks", "torch")
+    devices.follow(path, model)
+    assert all(block.attn.blocked for block in model.transformer.h)
+    old = {key: value for key, value in vars(path).items() if key != "attention"}
+    resumed = devices.resumed_path(old, path)
+    assert resumed.attention == "torch"
+    devices.follow(resumed, model)
+    assert not any(block.attn.blocked for block in model.transformer.h)
 
 
 def test_logits_that_do_not_fit_are_computed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

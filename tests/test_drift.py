@@ -2,6 +2,7 @@
 
 import pytest
 
+from app import extension, runs
 from tests.domain import World
 
 
@@ -73,3 +74,19 @@ def test_a_run_that_went_on_from_its_last_point_has_nothing_to_compare(world):
     again = resumed(world, claim, 2, 2)
     losses(world, again, 2, {3: 2.0})
     assert world.events(run, "drift") == []
+
+
+def test_after_an_extension_the_steps_taken_back_are_no_yardstick_but_those_after_it_are(world):
+    run = world.launch(config={"schedule": {"steps": 4, "warmup_steps": 1}})
+    claim = world.claim()
+    losses(world, claim, 1, {1: 4.0, 2: 3.0, 3: 2.5, 4: 2.0})
+    world.checkpoint(claim, 2, 2)
+    world.finish(claim, 2)
+    world.write(lambda tx: extension.extend(tx, runs.get(tx, run), extension.Extension(steps=8), now=world.now))
+    longer = world.claim()
+    world.post(longer, 1, events=[{"kind": "resume", "step": 2, "data": {"first_step": 2}}])
+    losses(world, longer, 2, {3: 2.6, 4: 2.2, 5: 2.1})
+    assert world.events(run, "drift") == [], "another learning rate, another curve"
+    again = resumed(world, longer, 3, 2)
+    losses(world, again, 2, {3: 2.6, 4: 2.2, 5: 2.0})
+    assert world.events(run, "drift")[0][1]["compared"] == 3

@@ -1,21 +1,29 @@
 """Documents to ids: the split, end-of-text, order, and what an empty side is told."""
 
 import math
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_source import BAD, MadeSource
 from numpy.typing import NDArray
 
 from app.contract.dataset import DatasetSpec, Split
+from worker import groups
 from worker.encode import EmptySplit, Encoded, encode, in_order, unigram_entropy
 from worker.journal import NullJournal
 from worker.progress import Progress, Stopped
 from worker.shards import text_hash, val_below
 from worker.sources import Source, inspect
 from worker.tokenizers import Bytes, Characters, Tokenizer
+from worker.unfinished import Unfinished
 
 DOCUMENTS = [f"document {i} – {'ü' * (i % 7)} {i * 7919}" for i in range(600)]
 
@@ -28,7 +36,9 @@ def encoded(out: Path, documents: list[str], tokenizer: Tokenizer, **given: obje
     assert isinstance(threads, int)
     spec = DatasetSpec.model_validate({"name": "x", "kind": "builtin", **given})
     source = Source("text", [inspect("source.txt", path)])
-    return encode(spec, source, tokenizer, out, threads=threads, progress=Progress(NullJournal()), shard_tokens=3000)
+    work = Unfinished(out)
+    work.begin({})
+    return encode(spec, source, tokenizer, work, threads=threads, progress=Progress(NullJournal()), shard_tokens=3000)
 
 
 def ids_of(out: Path, split: Split) -> NDArray[np.uint32]:
@@ -99,7 +109,6 @@ def test_an_empty_side_is_refused_with_what_to_do(tmp_path: Path, side: str, way
     one_sided = in_val[:7] if side == "training" else other[:7]
     with pytest.raises(EmptySplit, match=rf"No document fell to {side}: there are 7, .*val_share 0\.5.*{way}"):
         encoded(tmp_path / "out", one_sided, Bytes(), val_share=0.5)
-    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_source_without_text_is_said_to_have_none(tmp_path: Path) -> None:
@@ -107,17 +116,112 @@ def test_a_source_without_text_is_said_to_have_none(tmp_path: Path) -> None:
         encoded(tmp_path / "out", ["", " ", "\n"], Bytes())
 
 
-def test_a_stop_in_the_middle_leaves_no_unfinished_file(tmp_path: Path) -> None:
-    path = tmp_path / "source.txt"
-    path.write_text("\f".join(DOCUMENTS))
-    progress = Progress(NullJournal())
-    progress.stop = "stopped"
-    spec = DatasetSpec(name="x", kind="builtin")
-    out = tmp_path / "out"
-    out.mkdir()
+class Interrupting(Progress):
+    """Asks for an end at its `at`-th sign; None: never."""
+
+    def __init__(self, at: int | None) -> None:
+        super().__init__(NullJournal())
+        self._left = at
+
+    def at(self, share: float, **counts: int) -> None:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise Stopped("requeue")
+
+
+def attempt(folder: Path, units: list[list[str]], at: int | None, *, tail: bool) -> Encoded:
+    spec = DatasetSpec.model_validate(
+        {"name": "x", "kind": "builtin", "val_share": 0.4, "split": "tail" if tail else "hash"}
+    )
+    length = sum(len(text) for unit in units for text in unit if text != BAD)
+    work = Unfinished(folder)
+    if work.settled is None:
+        work.begin({})
+    return encode(
+        spec, MadeSource(units), Bytes(), work, boundary=int(0.6 * length) if tail else None, threads=2,
+        progress=Interrupting(at), shard_tokens=200,
+    )  # fmt: skip
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_and_quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(groups, "GROUP_DOCUMENTS", 3)
+        patch.setattr("os.fsync", lambda _: None)  # nobody cuts the power here, and hundreds of small shards are made
+        yield
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from([*DOCUMENTS[:40], "", BAD]), max_size=10), min_size=1, max_size=8),
+    st.lists(st.integers(0, 12), max_size=4),
+    st.booleans(),
+)
+def test_however_often_it_is_interrupted_the_bytes_and_the_counts_are_the_same(
+    units: list[list[str]], stops: list[int], tail: bool
+) -> None:
+    units = [*units, [DOCUMENTS[i] for i in range(40)]]  # enough for both sides
+    with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as parts:
+        expected = attempt(Path(whole), units, None, tail=tail)
+        for at in stops:
+            with suppress(Stopped):
+                attempt(Path(parts), units, at, tail=tail)
+        made = attempt(Path(parts), units, None, tail=tail)
+        assert files_in(Path(parts)) == files_in(Path(whole))
+    assert made.counts.tolist() == expected.counts.tolist()
+    assert made._replace(counts=expected.counts) == expected
+    assert len(made.faults) == sum(unit.count(BAD) for unit in units)
+
+
+def test_an_interrupted_attempt_does_not_do_again_what_was_finished(tmp_path: Path) -> None:
+    units = [DOCUMENTS[i : i + 20] for i in range(0, 200, 20)]
     with pytest.raises(Stopped):
-        encode(spec, Source("text", [inspect("s", path)]), Bytes(), out, threads=2, progress=progress)
-    assert not list(out.iterdir())
+        attempt(tmp_path, units, 45, tail=False)
+    done = len(Unfinished(tmp_path).notes)
+    assert done >= 5
+    units[:done] = [["something else that must not be read"]] * done
+    made = attempt(tmp_path, units, None, tail=False)
+    assert made.train.documents + made.val.documents == 200
+
+
+@given(st.lists(st.lists(st.sampled_from(DOCUMENTS[:60]), max_size=8), min_size=1, max_size=6), st.randoms())
+@settings(max_examples=25, deadline=None)
+def test_a_documents_side_depends_on_its_text_alone_whatever_the_order_of_the_files(
+    units: list[list[str]], random: Random
+) -> None:
+    units = [*units, DOCUMENTS[:60]]
+    shuffled = random.sample(units, len(units))
+    sides = []
+    for order in (units, shuffled):
+        with tempfile.TemporaryDirectory() as folder:
+            made = attempt(Path(folder), order, None, tail=False)
+            sides.append(
+                [
+                    sorted(Bytes().decode(ids_of(Path(folder), split)).split("<|endoftext|>")[1:])
+                    for split in (made.train, made.val)
+                ]
+            )
+    assert sides[0] == sides[1]
+    assert not set(sides[0][0]) & set(sides[0][1])
+
+
+def test_a_text_and_its_tail_are_in_one_piece_without_end_of_text(tmp_path: Path) -> None:
+    units = [["one two ", "\n\n"], ["three ", "four five"]]
+    made = attempt(tmp_path, units, None, tail=True)
+    text = "one two \n\nthree four five"
+    assert Bytes().decode(ids_of(tmp_path, made.train)) == text[: int(0.6 * len(text))]
+    assert Bytes().decode(ids_of(tmp_path, made.val)) == text[int(0.6 * len(text)) :]
+    assert (made.train.documents, made.val.documents, made.empty_documents) == (1, 1, 0)
+
+
+def test_a_text_too_short_for_a_tail_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EmptySplit, match=r"too short: with val_share 0\.4 nothing is left for training"):
+        attempt(tmp_path, [["a"]], None, tail=True)
 
 
 def test_results_come_in_order_and_only_a_few_items_are_ahead() -> None:

@@ -37,6 +37,11 @@ def told(config: dict[str, Any]) -> dict[str, str]:
             "must be 'shuffled', 'random' or 'nanogpt' (got 'best')",
         ),
         ({"eval": 3}, "/config/eval", "must be an object (got 3)"),
+        (
+            {"batch": {"accumulation": 3}, "system": {"devices": 2}},
+            "/config/system/devices",
+            "The accumulation (batch.accumulation) of 3 micro-batches cannot be shared equally by 2 devices (system.devices); try 4.",
+        ),
         ({"system": {"seed": None}}, "/config/system/seed", "must be a whole number (got nothing)"),
         ({"model": {"bias": "perhaps"}}, "/config/model/bias", "must be true or false (got 'perhaps')"),
     ],

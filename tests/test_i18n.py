@@ -16,6 +16,7 @@ from markupsafe import Markup
 from app import i18n
 from app.contract.presets import PRESETS
 from app.contract.states import MEANING
+from app.pages import dataset_form
 from app.pages.launch_form import FIELDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,7 @@ LITERAL = {
     "tok",
     "MFU",
     "GiB",
+    "SHA",
     "MB",
     "FLOPs",
     "CLI",
@@ -60,8 +62,17 @@ COMPLETE = (
     "_cost.html",
     "_launch_live.html",
     "_parts.html",
+    "datasets.html",
+    "_datasets.html",
+    "dataset.html",
+    "dataset_new.html",
+    "_dataset_head.html",
+    "_dataset_body.html",
+    "_dataset_report.html",
+    "_dataset_epochs.html",
+    "_dataset_words.html",
 )
-"""The runs, launch and run pages: German and Arabic say everything on them."""
+"""The runs, launch, run and dataset pages: German and Arabic say everything on them."""
 SAME_EVERYWHERE = re.compile(r"[\d.\s/e–−-]*|β.*|ε|cpu|cuda|mps|float32|bfloat16|off|on")
 
 
@@ -111,7 +122,7 @@ def wanted() -> set[str]:
         for call in calls(TEMPLATES / name, "_")
         if isinstance(call.args[0], nodes.Const)
     }
-    for module in ("view", "run_list", "run_page", "launch", "launch_form"):
+    for module in ("view", "run_list", "run_page", "launch", "launch_form", "dataset_form", "dataset_report"):
         tree = ast.parse((ROOT / "app" / "pages" / f"{module}.py").read_text())
         found |= {
             call.args[0].value
@@ -123,6 +134,9 @@ def wanted() -> set[str]:
         extra = info.json_schema_extra
         found |= {section, info.title, info.description, extra["unit"], extra["usual"]}
         found |= set(get_args(info.annotation)) if get_origin(info.annotation) is Literal else set()
+    for info in dataset_form.FIELDS.values():
+        extra = info.json_schema_extra
+        found |= {text for text in (info.title, info.description, extra["unit"], extra["usual"]) if text}
     found |= {text for preset in PRESETS.values() for text in (preset.title, preset.summary, preset.origin)}
     return {text for text in found | set(MEANING.values()) if not SAME_EVERYWHERE.fullmatch(text)}
 

@@ -255,3 +255,16 @@ def test_the_same_claim_again_changes_nothing(world):
     before = world.events(run, "state")
     world.claim(key="same-key-1")
     assert world.events(run, "state") == before
+
+
+def test_a_clone_is_told_what_its_source_has_chosen_to_compute_with(world):
+    world.ready()
+    source = world.launch()
+    first = world.claim()
+    assert first.numeric_path is None
+    told = {"device": "cpu", "dtype": "float32", "products": "onednn+torch+torch", "loss_rows": 0, "parameters": 5}
+    world.post(first, 1, telemetry=told)
+    clone = world.launch(cloned_from=source)
+    world.launch(cloned_from=clone)
+    del told["parameters"]
+    assert [world.claim(worker).numeric_path for worker in ("two", "three")] == [told, told], "or its source's source"

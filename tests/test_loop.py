@@ -110,6 +110,25 @@ def test_a_step_that_overflows_float16_changes_nothing_and_is_no_update(tmp_path
     assert loop.scaler.get_scale() == 2.0**99
 
 
+def test_a_float16_step_that_ran_out_of_memory_after_unscaling_can_be_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, interrupted = (make(tmp_path, dtype="float16", clip=1e-3) for _ in range(2))
+    for loop in (straight, interrupted):
+        loop.scaler.load_state_dict({**loop.scaler.state_dict(), "scale": 1024.0, "_growth_tracker": 7})
+
+    def no_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grads_with_norm_", no_room)
+        with pytest.raises(torch.OutOfMemoryError):
+            interrupted.step(0, 1e-3)
+    interrupted.take_back()
+    assert losses(interrupted, 3) == losses(straight, 3)
+    assert interrupted.scaler.state_dict() == straight.scaler.state_dict()
+
+
 def test_the_collector_is_off_around_the_steps_and_as_it_was_afterwards(tmp_path: Path) -> None:
     assert gc.isenabled()
     with without_collector():

@@ -22,6 +22,8 @@ PAGES = (
     "/datasets",
     "/datasets/d-0001",
     "/datasets/d-0002",
+    "/datasets/new",
+    "/datasets/new?from=d-0002",
     "/workers",
     *(f"/runs/r-000{i}" for i in range(1, 9)),
 )
@@ -217,17 +219,6 @@ def test_selected_runs_lead_to_a_comparison_with_its_sentence_first(site: Site, 
     assert answer.headers["location"] == "/compare?run=r-0001&run=r-0002"
     page = reader.get(answer.headers["location"]).text
     assert "costs a little loss" in page
-
-
-def test_a_dataset_form_names_what_is_missing_and_takes_paths(site: Site, reader: httpx.Client) -> None:
-    refused = post(site, reader, "/datasets/new", name="mine", kind="text", tokenizer="bytes", val_share="0.1")
-    assert refused.status_code == 422
-    assert "No files" in refused.text
-    taken = post(
-        site, reader, "/datasets/new", name="mine", kind="text", tokenizer="bytes", val_share="0.1", paths="/data/a.txt"
-    )
-    assert taken.status_code == 303
-    assert "a.txt" in reader.get(taken.headers["location"]).text
 
 
 def test_a_worker_is_drained_and_enabled(site: Site, reader: httpx.Client) -> None:

@@ -151,3 +151,16 @@ def test_memory_is_no_worry_where_one_device_has_enough_of_it():
     flight = preflight.preflight(PRESETS["gpt2-124m"].config, None, None, cards)
     assert [fit.verdict for fit in flight.memory_fits] == ["too_large", "fits"]
     assert not [warning for warning in flight.warnings if warning.kind.startswith("memory")]
+
+
+def test_a_fork_is_told_about_the_steps_that_are_left():
+    config = RunConfig.model_validate({"schedule": {"steps": 1000, "lr": 1e-3, "min_lr": 1e-3, "warmup_steps": 0}})
+    whole = preflight.preflight(config, None, {})
+    rest = preflight.preflight(config, None, {}, first_step=900)
+    assert (rest.steps, rest.first_step, whole.steps) == (100, 900, 1000)
+    assert rest.total_tokens == 100 * config.tokens_per_step
+    assert rest.total_decay == pytest.approx(100 * 1e-3 * 0.1)
+    assert whole.total_decay == pytest.approx(1000 * 1e-3 * 0.1)
+    assert rest.flops == pytest.approx(whole.flops / 10)
+    assert rest.tokens_per_parameter == whole.tokens_per_parameter, "the weights have seen those before it as well"
+    assert "decay_inert" not in [warning.kind for warning in rest.warnings]

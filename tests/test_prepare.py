@@ -1,70 +1,27 @@
 """The preparing program: from files to a manifest, and what it says when it cannot."""
 
 import hashlib
-import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, environment, wait_until
+from conftest import wait_until
+from preparations import check_files, frames, ids_of, job, prepared, some_documents, spec_of, started
 
-from app.contract.dataset import DatasetSpec, Manifest, Split
+from app.contract.dataset import Manifest
 from worker import journal, tokenizers
-from worker.journal import NullJournal
-from worker.prepare import prepare, run
+from worker.prepare import run
 from worker.progress import Progress
-
-Frames = list[dict[str, Any]]
-
-
-def spec_of(kind: str, *files: Path, **given: Any) -> DatasetSpec:
-    named = [{"name": file.name, "path": str(file)} for file in files]
-    return DatasetSpec.model_validate({"name": "x", "kind": kind, "files": named, **given})
-
-
-def prepared(out: Path, spec: DatasetSpec, *files: Path, threads: int = 2, ranks: Path | None = None) -> Manifest:
-    def read_ranks() -> tokenizers.Ranks:
-        assert ranks is not None
-        return tokenizers.read_ranks(ranks.read_bytes())
-
-    return prepare(spec, files, out, progress=Progress(NullJournal()), ranks=read_ranks, threads=threads)
-
-
-def ids_of(out: Path, manifest: Manifest, split: Split) -> np.ndarray[Any, Any]:
-    return np.concatenate([np.fromfile(out / shard.file, np.dtype(manifest.dtype)) for shard in split.shards])
-
-
-def job(tmp_path: Path, spec: dict[str, Any], *files: Path) -> Path:
-    folder = tmp_path / "job"
-    folder.mkdir()
-    config = {"dataset": "d-0001", "spec": spec, "files": [str(file) for file in files], "out": str(folder / "out")}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
-def started(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "worker.prepare", str(folder), "--attempt", "2"]
-    env = environment(worker_home=folder / "home")
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def frames(folder: Path) -> Frames:
-    return journal.read(folder / "journal" / "a2.journal", 0)[0]
 
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    path = tmp_path / "texts.parquet"
-    values = [f"Document {i} has words: {' '.join(str(i * n) for n in range(40))}." for i in range(700)]
-    pq.write_table(pa.table({"text": [*values, None, ""]}), path, row_group_size=100)
-    return path
+    return some_documents(tmp_path / "texts.parquet")
 
 
 def test_the_builtin_dataset_is_prepared_by_the_program_the_agent_starts(tmp_path: Path) -> None:
@@ -84,18 +41,6 @@ def test_the_builtin_dataset_is_prepared_by_the_program_the_agent_starts(tmp_pat
     assert list(dict.fromkeys(phases)) == ["reading", "vocabulary", "tokens"]
     assert said[-1] == {"t": {"outcome": "finished"}}
     check_files(folder / "out", manifest)
-
-
-def check_files(out: Path, manifest: Manifest) -> None:
-    """Every file is as the manifest says, and there is none besides."""
-    names = {"manifest.json"} | ({manifest.tokenizer.file} - {None})
-    for split in (manifest.train, manifest.val):
-        assert split.tokens == sum(shard.tokens for shard in split.shards)
-        for shard in split.shards:
-            content = (out / shard.file).read_bytes()
-            assert (shard.bytes, shard.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-            names.add(shard.file)
-    assert {path.name for path in out.iterdir()} == names
 
 
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
@@ -119,12 +64,15 @@ def test_the_tokens_decode_to_the_documents_and_the_manifest_counts_them(
             "name": "texts.parquet",
             "bytes": texts.stat().st_size,
             "sha256": hashlib.sha256(texts.read_bytes()).hexdigest(),
+            "text_column": "text",
+            "schema": "text alone, as TinyStories and OpenWebText",
         }
     ]
-    for document, text in zip(manifest.preview, original, strict=False):
+    first = [document for document in manifest.preview if document.chosen == "first"]
+    for document, text in zip(first, original, strict=False):
         assert document.text == "".join(document.tokens) == text[:1500]
         assert tokenizer.decode(document.ids) == document.text
-    assert len(manifest.preview) == 3
+    assert len(first) == 3
 
 
 def test_a_second_run_on_other_cores_over_the_remains_of_the_first_is_the_same_bytes(
@@ -133,6 +81,7 @@ def test_a_second_run_on_other_cores_over_the_remains_of_the_first_is_the_same_b
     spec = spec_of("parquet", texts, tokenizer={"kind": "bpe", "vocab_size": 400})
     first, second = tmp_path / "first", tmp_path / "second"
     prepared(first, spec, texts, threads=1)
+    assert not list((tmp_path / "first-home" / "preparing").glob("*/")), "something was left behind"
     second.mkdir()
     (second / "train-007.bin").write_bytes(b"left by an earlier attempt")
     prepared(second, spec, texts, threads=3)
@@ -144,7 +93,7 @@ def not_parquet(path: Path) -> None:
 
 
 def other_column(path: Path) -> None:
-    pq.write_table(pa.table({"content": ["a"]}), path)
+    pq.write_table(pa.table({"n": [1]}), path)
 
 
 def no_text(path: Path) -> None:
@@ -155,7 +104,7 @@ def no_text(path: Path) -> None:
     ("make", "sentence"),
     [
         (not_parquet, "a.parquet is not a parquet file"),
-        (other_column, 'no column "text". Its columns are: content.'),
+        (other_column, "None holds text, and none has a usual name. Its columns are: n (int64)."),
         (no_text, "no text to train on"),
         (lambda path: None, "cannot be read at"),
     ],
@@ -180,19 +129,6 @@ def test_what_a_person_can_put_right_is_one_sentence_not_a_traceback(
     assert said[-1]["t"] == {"outcome": "failed", "reason": "error", "detail": text}
     assert capsys.readouterr().err == text + "\n"
     assert not (folder / "out" / "manifest.json").exists()
-
-
-def test_a_full_disk_is_said_to_be_full(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full on this system")
-    folder = job(tmp_path, spec_of("parquet", texts).model_dump(mode="json"), texts)
-    (folder / "out").mkdir()
-    (folder / "out" / "tokenizer.tiktoken.tmp").symlink_to("/dev/full")
-    monkeypatch.setattr("worker.shards.clear", lambda folder: None)
-    told = journal.Journal(folder / "journal" / "a2.journal")
-    assert run(folder, told, Progress(told)) == 1
-    told.close()
-    assert "The worker's disk is full" in next(frame["l"][2] for frame in frames(folder) if "l" in frame)
 
 
 @pytest.fixture
@@ -242,7 +178,7 @@ def test_it_can_be_ended_in_the_middle(
     assert not (endless / "out" / "manifest.json").exists()
     if outcome:
         assert frames(endless)[-1] == {"t": {"outcome": outcome}}
-        assert not list((endless / "out").glob("*.tmp"))
+        assert list((endless / "home" / "preparing").glob("*/train-000.bin.tmp")), "nothing to go on with was kept"
 
 
 def test_shakespeare_by_characters_in_nanogpts_layout_has_65_ids(tmp_path: Path, data_folder: Path) -> None:

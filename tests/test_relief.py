@@ -60,6 +60,17 @@ def test_out_of_memory_goes_on_in_smaller_pieces_with_the_same_windows_and_losse
     assert (tight.telemetry()["micro_batch"], tight.telemetry()["accumulation"]) == after
 
 
+def test_a_compiled_run_says_that_it_compiles_again_for_the_smaller_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    run = Run(tmp_path, batch={"micro_batch": 4, "accumulation": 2}, system={"compile": "on"})
+    short_of_memory(monkeypatch, fits=2)
+    assert run.attempt() == 0
+    phases = [(event.step, event.text) for event in run.events("phase") if event.text in ("compiling", "training")]
+    assert phases == [(0, "compiling"), (1, "training"), (5, "compiling"), (6, "training")]
+
+
 def test_a_resume_takes_the_cut_of_the_checkpoint_and_so_repeats_its_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,13 @@
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from worker.shards import ShardWriter, clear, id_type, text_hash, val_below
+from worker.shards import ShardWriter, Torn, id_type, text_hash, val_below
 
 
 def test_the_hash_is_blake2b_64_big_endian() -> None:
@@ -43,28 +44,63 @@ def test_shards_joined_are_the_ids_and_all_but_the_last_are_full(tmp_path: Path,
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_writer_that_is_given_up_leaves_no_half_shard(tmp_path: Path) -> None:
+def test_a_writer_goes_on_from_any_of_its_marks_to_the_same_bytes(tmp_path: Path) -> None:
+    ids = np.arange(1000, dtype=np.uint16) * 7
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    marks = []
+    with ShardWriter(whole, "train", "uint16", cap_tokens=300) as writer:
+        for start in range(0, 1000, 90):
+            marks.append((writer.tokens, writer.mark(), list(writer.done)))
+            writer.append(ids[start : start + 90])
+        shards = writer.close()
+    expected = {path.name: path.read_bytes() for path in whole.iterdir()}
+    for tokens, mark, done in marks:
+        folder = tmp_path / str(tokens)
+        folder.mkdir()
+        for name, content in expected.items():  # also what came after the mark, under whichever name
+            (folder / name).write_bytes(content)
+        with ShardWriter(folder, "train", "uint16", cap_tokens=300) as writer:
+            writer.go_on(mark, done)
+            assert writer.tokens == tokens
+            assert np.array_equal(np.concatenate([*writer.written(), ids[tokens:]]), ids)
+            writer.append(ids[tokens:])
+            assert writer.close() == shards
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
+
+
+def test_a_writer_that_is_given_up_keeps_its_unfinished_shard(tmp_path: Path) -> None:
     with contextlib.suppress(KeyError), ShardWriter(tmp_path, "val", "uint16", cap_tokens=10) as writer:
         writer.append(np.arange(15, dtype=np.uint16))
-        assert (tmp_path / "val-001.bin.tmp").exists()
         raise KeyError
-    assert [path.name for path in tmp_path.iterdir()] == ["val-000.bin"]
+    assert (tmp_path / "val-000.bin").stat().st_size == 20
+    assert (tmp_path / "val-001.bin.tmp").stat().st_size == 10
 
 
-def test_a_full_disk_reaches_the_caller_and_leaves_nothing(tmp_path: Path) -> None:
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("damage", [shorten, zero, Path.unlink])
+def test_a_shard_that_is_not_what_its_mark_says_is_not_gone_on_with(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    with ShardWriter(tmp_path, "val", "uint16", cap_tokens=10) as writer:
+        writer.append(np.arange(15, dtype=np.uint16))
+        mark = writer.mark()
+        done = list(writer.done)
+    damage(tmp_path / "val-001.bin.tmp")
+    with pytest.raises(Torn), ShardWriter(tmp_path, "val", "uint16", cap_tokens=10) as writer:
+        writer.go_on(mark, done)
+
+
+def test_a_full_disk_reaches_the_caller(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     (tmp_path / "val-000.bin.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"), ShardWriter(tmp_path, "val", "uint16") as writer:
         writer.append(np.zeros(100_000, np.uint16))  # more than a buffer holds
-    assert not list(tmp_path.iterdir())
-
-
-def test_clear_removes_what_an_earlier_attempt_left_and_nothing_else(tmp_path: Path) -> None:
-    ours = ("manifest.json", "train-000.bin", "val-003.bin.tmp", "tokenizer.tiktoken", "manifest.json.tmp")
-    for name in (*ours, "notes.txt"):
-        (tmp_path / name).touch()
-    clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    clear(tmp_path / "new")
-    assert (tmp_path / "new").is_dir()

@@ -1,9 +1,11 @@
 """Text to ids and back: byte pairs learnt here, GPT-2's, bytes, characters."""
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import rustbpe
 from hypothesis import given
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 from tiktoken_ext.openai_public import r50k_pat_str
 
 from worker import builtin
-from worker.gpt2_ranks import RANKS_SHA256
-from worker.tokenizers import BytePairs, Bytes, Characters, Tokenizer, load, read_ranks, save, train_bpe
+from worker.ranks import PUBLISHED
+from worker.tokenizers import WORDS, BytePairs, Bytes, Characters, Tokenizer, load, read_ranks, save, train_bpe
 
 SAMPLE = "for x in range(3):\n    print('naïve', x)\n\n\n\u65e5\u672c\u8a9e 🙂 end<|endoftext|>\r\n\t"
 
@@ -137,4 +139,55 @@ def test_gpt2_gives_the_published_ids_and_keeps_its_file_to_the_byte(data_folder
     shakespeare = (data_folder / "tinyshakespeare.txt").read_text()
     assert len(gpt2.encode(shakespeare)) == 338_025  # nanoGPT's readme: 301,966 + 36,059
     assert gpt2.decode(gpt2.encode(shakespeare)) == shakespeare
-    assert save(gpt2, tmp_path).sha256 == RANKS_SHA256
+    info = save(gpt2, tmp_path)
+    assert info.sha256 == PUBLISHED["gpt2"].sha256
+    assert info.padded_vocab_size == 50_304
+
+
+def test_byte_pairs_learnt_from_fineweb_are_the_trainers_own_on_every_document(data_folder: Path) -> None:
+    texts: list[str] = []
+    for path in sorted((data_folder / "fineweb").glob("*.parquet"))[:3]:
+        texts += pq.read_table(path, columns=["text"])["text"].to_pylist()
+    lines = [line for path in (data_folder / "multilingual").glob("*.txt") for line in path.read_text().splitlines()]
+    assert len(lines) > 500
+    trainer = rustbpe.Tokenizer()
+    trainer.train_from_iterator(iter(texts[:200]), vocab_size=4095, pattern=r50k_pat_str)
+    learnt = train_bpe(texts[:200], 4096)
+    assert learnt.vocab_size == 4096
+    for text in [*texts, *lines]:
+        assert learnt.encode(text).tolist() == trainer.encode(text)
+
+
+def test_ways_of_cutting_words_sizes_and_end_of_text_are_tiktokens_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiktoken_ext import openai_public
+
+    monkeypatch.setattr(openai_public, "load_tiktoken_bpe", lambda *_, **__: {})
+    for kind, words in WORDS.items():
+        theirs = openai_public.ENCODING_CONSTRUCTORS[kind]()
+        assert words.pattern == theirs["pat_str"]
+        assert words.eot == theirs["special_tokens"]["<|endoftext|>"]
+        assert words.vocab_size == theirs.get("explicit_n_vocab", max(theirs["special_tokens"].values()) + 1)
+
+
+PROSE = st.lists(
+    st.sampled_from([*"aZé9_.,'!\"/-\n\r\t \u00a0\u2003\u0301字🙂", "  ", "\n\n", "'s", "the", "12345", "\x1c"]),
+    max_size=40,
+)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", *WORDS])
+@given(PROSE)
+def test_a_text_cut_at_its_seams_has_the_ids_of_the_whole(learnt: BytePairs, kind: str, parts: list[str]) -> None:
+    tokenizer = BytePairs(read_ranks(learnt.file()[1]), kind)
+    assert tokenizer.seam is not None
+    text = "".join(parts)
+    cuts = [0, *(match.start() for match in tokenizer.seam.finditer(text)), len(text)]
+    pieces = [tokenizer.encode(text[a:b]) for a, b in pairwise(cuts)]
+    assert np.concatenate(pieces).tolist() == tokenizer.encode(text).tolist()
+
+
+def test_ids_that_stand_for_no_text_are_shown_by_their_number(learnt: BytePairs) -> None:
+    successor = BytePairs(read_ranks(learnt.file()[1]), "cl100k_base")
+    assert (successor.eot, successor.vocab_size) == (100_257, 100_277)
+    assert successor.decode([97, 100_257, 100_260]) == f"{learnt.decode([97])}<|endoftext|><|100260|>"
+    assert successor.pieces([100_256]) == ["<|100256|>"]

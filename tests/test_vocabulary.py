@@ -13,7 +13,7 @@ from worker.tokenizers import Ranks, Tokenizer
 from worker.vocabulary import SAMPLE_DOCUMENT_MAX, Sample, choose
 
 
-def no_ranks() -> Ranks:
+def no_ranks(_: str) -> Ranks:
     raise AssertionError("nobody asked for GPT-2's ranks")
 
 
@@ -87,5 +87,5 @@ def test_a_given_vocabulary_does_not_read_the_documents(tmp_path: Path, kind: st
     source = source_of(tmp_path, "text")
     gone.unlink()
     spec = DatasetSpec(name="x", kind="builtin", tokenizer=TokenizerSpec.model_validate({"kind": kind}))
-    tokenizer = choose(spec, source, lambda: {bytes([b]): b for b in range(256)}, Progress(NullJournal()))
+    tokenizer = choose(spec, source, lambda _: {bytes([b]): b for b in range(256)}, Progress(NullJournal()))
     assert tokenizer.vocab_size == 257

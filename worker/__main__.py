@@ -58,8 +58,9 @@ def _work(given: argparse.Namespace) -> int:
         raise CannotWork(f"The worker's home {home} cannot be written: {error.strerror}.") from error
     with held, Client(given.url, token_from(given)) as client:
         devices = _devices()
+        labels = {"data_roots": "\n".join(str(root.resolve()) for root in given.data_root)} if given.data_root else {}
         info = WorkerInfo(
-            name=given.name, instance=instance_of(home), devices=devices, versions=_versions(), labels={}
+            name=given.name, instance=instance_of(home), devices=devices, versions=_versions(), labels=labels
         )  # fmt: skip
         log.info("%s works for %s with %s", given.name, given.url, ", ".join(str(device["name"]) for device in devices))
         slots = slots_for(devices, os.environ.get("CUDA_VISIBLE_DEVICES", ""))

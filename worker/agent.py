@@ -17,11 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NamedTuple
 
-from app.contract.protocol import PROTOCOL, ClaimRequest, WorkerInfo
+from app.contract.protocol import PROTOCOL, Claim, ClaimRequest, WorkerInfo
 from app.contract.states import JobKind
 from worker.assignment import COMMANDS, Assignment
 from worker.client import Backoff, Client, Refused, ServerAway, Unauthorized, WorkerError, WrongProtocol
 from worker.folders import left_behind, write_durably
+from worker.release import Memory
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,17 @@ CLAIM_EVERY_S = 1.0
 TURN_EVERY_S = 0.1
 REFUSED_RETRY_S = 15.0
 LEAVE_WITHIN_S = 20.0
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 DELIVER_WITHIN_S = 5.0
 """Once the children have ended, an agent that was told to go tries this long to deliver what is left."""
 
 
 class Slot(NamedTuple):
-    """One device for one training process at a time."""
+    """One device for one training process at a time, or several devices for one run."""
 
-    device: str  #: for the run's config.json: cpu, cuda:0 (the only one its process sees), mps
+    device: str  #: for the run's config.json: cpu, cuda:0 (the first its processes see), mps
     environment: Mapping[str, str]
+    memory: tuple[Memory, ...] = ()  #: of each device, as far as it is known, to be found free again
 
 
 class HomeInUse(WorkerError):
@@ -51,10 +54,19 @@ def slots_for(devices: Sequence[Mapping[str, object]], visible: str = "") -> lis
     for index, device in enumerate(devices):
         if device["kind"] == "cuda":
             name = names[index] if index < len(names) else str(index)
-            slots.append(Slot("cuda:0", {"CUDA_VISIBLE_DEVICES": name}))
+            free = device.get("free_gib")
+            memory = (Memory(f"cuda:{index}", free),) if isinstance(free, float | int) else ()
+            slots.append(Slot("cuda:0", {VISIBLE: name}, memory))
         else:
             slots.append(Slot(str(device["kind"]), {}))
     return slots
+
+
+def joined(slots: Sequence[Slot]) -> Slot:
+    """Several devices for one run: its processes see all of them, the process of rank r takes the r-th."""
+    names = [slot.environment[VISIBLE] for slot in slots if VISIBLE in slot.environment]
+    environment = {**slots[0].environment, **({VISIBLE: ",".join(names)} if names else {})}
+    return Slot(slots[0].device, environment, tuple(memory for slot in slots for memory in slot.memory))
 
 
 def instance_of(home: Path) -> str:
@@ -66,6 +78,11 @@ def instance_of(home: Path) -> str:
         instance = secrets.token_hex(16)
         write_durably(path, json.dumps({"instance": instance}).encode())
         return instance
+
+
+def devices_of(claim: Claim) -> int:
+    """How many devices a run asks for."""
+    return int(claim.config.get("system", {}).get("devices", 1))
 
 
 def lock(home: Path) -> IO[str]:
@@ -103,7 +120,7 @@ class Agent:
         self._once = once
         self._commands = commands
         self._quit = threading.Event()  #: threads give up
-        self._slot_of: dict[int, Slot] = {}  #: id of an assignment → the slot it holds
+        self._slots_of: dict[int, list[int]] = {}  #: id of an assignment → the numbers of the slots it holds
         self._claim_at = float("-inf")
         self._key = secrets.token_hex(16)
         self._backoff = Backoff(cap_s=5.0)
@@ -159,7 +176,10 @@ class Agent:
 
     def _claim(self, kinds: list[JobKind], now: float) -> None:
         self._claim_at = now + CLAIM_EVERY_S
-        request = ClaimRequest(worker=self._info, kinds=kinds, protocol=PROTOCOL, idempotency_key=self._key)
+        free = self._free_slots()
+        request = ClaimRequest(
+            worker=self._info, kinds=kinds, protocol=PROTOCOL, idempotency_key=self._key, free_devices=len(free)
+        )  # fmt: skip
         try:
             claim = self._client.claim(request)
         except WrongProtocol as error:
@@ -181,8 +201,8 @@ class Agent:
             return
         self._key = secrets.token_hex(16)  # kept until there is an answer: a lost one is asked for again
         self._claim_at = now
-        free = [slot for slot in self._slots if slot not in self._slot_of.values()]
-        slot = free[0] if claim.kind == JobKind.train else Slot("cpu", {})
+        taken = free[: devices_of(claim)] if claim.kind == JobKind.train else []
+        slot = joined([self._slots[number] for number in taken]) if taken else Slot("cpu", {})
         log.info(
             "%s: claimed %s %s%s",
             claim.job,
@@ -191,9 +211,12 @@ class Agent:
             f" ({claim.name})" if claim.name else "",
         )
         try:
+            if claim.kind == JobKind.train and len(taken) < devices_of(claim):
+                raise WorkerError(f"It asks for {devices_of(claim)} devices, and {len(free)} are free.")
             assignment = Assignment(
                 claim, self._home, self._client, quit=self._quit, data_roots=self._data_roots,
-                device=slot.device, environment=slot.environment, commands=self._commands,
+                device=slot.device, environment=slot.environment, processes=max(1, len(taken)), memory=slot.memory,
+                commands=self._commands,
             )  # fmt: skip
             assignment.begin()
         except (WorkerError, OSError) as error:  # an id that is none, a full disk: the lease runs out by itself
@@ -201,7 +224,7 @@ class Agent:
             self._claim_at = now + REFUSED_RETRY_S
             return
         if claim.kind == JobKind.train:
-            self._slot_of[id(assignment)] = slot
+            self._slots_of[id(assignment)] = taken
         self.assignments.append(assignment)
         self._only = assignment
 
@@ -209,18 +232,22 @@ class Agent:
         """What this worker can take on now."""
         for assignment in self.assignments:
             if assignment.phase == "delivering":  # its device is idle again, whatever the network does
-                self._slot_of.pop(id(assignment), None)
+                self._slots_of.pop(id(assignment), None)
         if self._once and self._only is not None:
             return []
         working = {assignment.claim.kind for assignment in self.assignments if assignment.phase != "delivering"}
         able = {JobKind.send, *self._commands} - {JobKind.train}
         kinds = [kind for kind in JobKind if kind in able and kind not in working]
-        return [JobKind.train, *kinds] if len(self._slot_of) < len(self._slots) else kinds
+        return [JobKind.train, *kinds] if self._free_slots() else kinds
+
+    def _free_slots(self) -> list[int]:
+        held = {number for numbers in self._slots_of.values() for number in numbers}
+        return [number for number in range(len(self._slots)) if number not in held]
 
     def _gone(self, assignment: Assignment) -> None:
         assignment.tidy()
         self.assignments.remove(assignment)
-        self._slot_of.pop(id(assignment), None)
+        self._slots_of.pop(id(assignment), None)
         self._claim_at = float("-inf")
         if self._once and assignment is self._only and self._leave_by is None:
             end = assignment.courier.ending

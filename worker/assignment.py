@@ -7,6 +7,7 @@ The claim is written beside its journal first: an agent that starts again finds 
 
 import json
 import logging
+import shutil
 import sys
 import threading
 import time
@@ -19,19 +20,29 @@ from app.contract.states import JobKind
 from worker import ledger
 from worker.child import Child, ending, oom_kills
 from worker.client import Client, WorkerError
+from worker.commands import spoken
 from worker.courier import Courier, Ending
 from worker.errands import HANDED_OVER, Errands, Place
 from worker.folders import claim_path, folder_of, last_words, write_durably
+from worker.release import Memory, free_again, gone
 
 log = logging.getLogger(__name__)
 
 COMMANDS: dict[JobKind, list[str]] = {
     JobKind.train: [sys.executable, "-m", "worker.train"],
     JobKind.prepare: [sys.executable, "-m", "worker.prepare"],
+    JobKind.sample: [sys.executable, "-m", "worker.sample"],
+    JobKind.adopt: [sys.executable, "-m", "worker.take_in"],
+    JobKind.export: [sys.executable, "-m", "worker.give_out"],
+    JobKind.report: [sys.executable, "-m", "worker.report_data"],
 }
+LAUNCH = [sys.executable, "-m", "worker.launch"]
+"""Before the command of a run on several devices: its number of processes comes next."""
 TERMINATE_GRACE_S = 30.0
 """After SIGTERM the child has this long to save."""
 CLOSED = ("finished", "failed", "stopped")
+FLEETING = frozenset({JobKind.sample, JobKind.adopt, JobKind.export, JobKind.report})
+"""Kinds of work of which nothing on this disk is needed once the server has the result."""
 
 
 class Assignment:
@@ -47,6 +58,8 @@ class Assignment:
         data_roots: Sequence[Path] = (),
         device: str = "cpu",
         environment: Mapping[str, str] | None = None,
+        processes: int = 1,
+        memory: Sequence[Memory] = (),
         commands: Mapping[JobKind, Sequence[str]] = COMMANDS,
         log_start: int | None = None,
     ) -> None:
@@ -58,6 +71,8 @@ class Assignment:
         self.log_path = self.folder / "stdout.log"
         self._home = home
         self._environment = dict(environment or {})
+        self._processes = processes  #: one a device
+        self._memory = memory  #: of the devices, as the worker found it
         self._commands = commands
         self._wait: Callable[[float], bool] = quit.wait
         store = Path(claim.store) if claim.store else None
@@ -120,7 +135,9 @@ class Assignment:
             if self._leaving:
                 self._end(Ending("requeue"))
                 return
-            command = [*self._commands[self.claim.kind], str(self.folder), "--attempt", str(self.claim.attempt)]
+            together = [*LAUNCH, str(self._processes)] if self._processes > 1 else []
+            what = self._commands[self.claim.kind]
+            command = [*together, *what, str(self.folder), "--attempt", str(self.claim.attempt)]
             try:
                 self._child = Child(
                     command, self.log_path, {"PLATEAU_WORKER_HOME": str(self._home), **self._environment}
@@ -152,11 +169,15 @@ class Assignment:
             terminated=self._terminated,
             oom_killed=oom_kills() > self._child.oom_kills_before,
             summary=words.summary,
+            processes=self._processes,
         )
         log.info("%s: the process ended with exit code %d: %s", self.claim.job, exit, end.outcome)
         if self.claim.kind in HANDED_OVER and end.outcome == "finished":
             self.phase = "wrapping"
             self._in_thread(lambda: self._end(self._errands.hand_over()))
+        elif self.claim.kind == JobKind.train and end.outcome != "finished" and self.courier.state == "open":
+            self.phase = "wrapping"
+            self._in_thread(lambda: self._end_freed(end))
         else:
             self._end(end)
 
@@ -178,6 +199,9 @@ class Assignment:
         if self.courier.state == "open":
             return
         claim_path(self.journal_path).unlink(missing_ok=True)
+        if self.courier.state == "closed" and self.claim.kind in FLEETING:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
         if self.courier.state == "closed" and self.courier.ending and self.courier.ending.outcome in CLOSED:
             for path in self.journal_path.parent.glob("a*.journal*"):
                 if not path.name.endswith((".fenced", ".claim.json")):
@@ -189,6 +213,17 @@ class Assignment:
         if unwanted:
             self._end(Ending("paused" if unwanted == ["pause"] else "stopped"))
         return bool(unwanted)
+
+    def _end_freed(self, end: Ending) -> None:
+        """The slot goes to the next run only when this one's processes and device memory are gone."""
+        assert self._child is not None
+        verdicts = [gone(self._child.pid, len(self._child.left_behind))]
+        if self._memory and not self._leaving:  # an agent that leaves has no next run
+            verdicts.append(free_again(self._memory, self._environment))
+        for verdict in verdicts:
+            log.log(logging.INFO if verdict.well else logging.WARNING, "%s: %s", self.claim.job, verdict.text)
+        self._errands.say([(verdict.text, "info" if verdict.well else "warn") for verdict in verdicts])
+        self._end(end)
 
     def _end(self, end: Ending) -> None:
         self.phase = "delivering"
@@ -213,7 +248,7 @@ class Assignment:
                 self._terminated = True
                 if self._child is not None:
                     self._child.kill()
-            line = f"delete {int(command['attempt'])} {int(command['step'])}" if word == "delete_checkpoint" else word
+            line = spoken(command)
             if self._child is None:
                 self._early.append(line)
                 if self.phase == "fetching":

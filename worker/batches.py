@@ -31,17 +31,29 @@ class Tokens:
 
     def rows(self, starts: NDArray, length: int) -> NDArray[np.int64]:
         """The `length` tokens from each start on: (len(starts), length) int64. A row may cross shards."""
+        starts = starts.astype(np.int64)
+        first = np.searchsorted(self.ends, starts, side="right")  # the shard in which a row begins
+        last = np.searchsorted(self.ends, starts + length - 1, side="right")
         rows = np.empty((len(starts), length), dtype=np.int64)
-        for row, start in zip(rows, starts, strict=True):
-            filled = 0
-            while filled < length:
-                position = int(start) + filled
-                shard = int(np.searchsorted(self.ends, position, side="right"))
-                offset = position - (int(self.ends[shard - 1]) if shard else 0)
-                piece = self.shards[shard][offset : offset + length - filled]
-                row[filled : filled + len(piece)] = piece
-                filled += len(piece)
+        for shard in np.unique(first):
+            chosen = np.flatnonzero((first == shard) & (last == shard))
+            offsets = starts[chosen] - self._begin(shard)
+            rows[chosen] = self.shards[shard][offsets[:, None] + np.arange(length)]
+        for row in np.flatnonzero(first != last):
+            self._across(rows[row], int(starts[row]))
         return rows
+
+    def _begin(self, shard):
+        return int(self.ends[shard - 1]) if shard else 0
+
+    def _across(self, row, start):
+        filled = 0
+        while filled < len(row):
+            shard = int(np.searchsorted(self.ends, start + filled, side="right"))
+            offset = start + filled - self._begin(shard)
+            piece = self.shards[shard][offset : offset + len(row) - filled]
+            row[filled : filled + len(piece)] = piece
+            filled += len(piece)
 
 
 class Batches:
@@ -71,6 +83,8 @@ class Batches:
         self.seed = seed
         self.draws = draws
         self.windows = count_windows(tokens, block_size)
+        #: (update, windows drawn before it): other than (0, 0) where a fork has changed the batch or the data
+        self.origin = (0, 0)
         self._orders: dict[int, NDArray] = {}
 
     @property
@@ -81,11 +95,15 @@ class Batches:
         """Inputs and targets of micro-batch `micro` of the 0-based `update`: two (B, T) int64 tensors on the CPU."""
         return window_pair(self.tokens, self.starts(update, micro), self.block_size)
 
+    def drawn(self, update: int) -> int:
+        """Windows drawn before the 0-based `update`."""
+        return self.origin[1] + (update - self.origin[0]) * self.accumulation * self.micro_batch
+
     def starts(self, update, micro):
-        first = (update * self.accumulation + micro) * self.micro_batch
         if self.draws is not None:
-            return self.draws.windows(first, self.micro_batch)
-        drawn = np.arange(first, first + self.micro_batch, dtype=np.uint64)  # windows drawn since step 0
+            return self.draws.windows((update * self.accumulation + micro) * self.micro_batch, self.micro_batch)
+        first = self.drawn(update) + micro * self.micro_batch
+        drawn = np.arange(first, first + self.micro_batch, dtype=np.uint64)  # counted since the data's beginning
         if self.sampler == "random":
             # Offsets with replacement, as nanoGPT draws them: over e epochs' worth of tokens only
             # 1 − exp(−e) of the text is seen. The modulo's bias is below N/2^64.

@@ -4,7 +4,10 @@ Each call is one attempt. What the server's answer means to a worker is a class;
 Backoff, which the caller holds, so that a loop turned by hand in a test never sleeps in here.
 """
 
+import queue
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -18,6 +21,7 @@ T = TypeVar("T")
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 TRANSFER_TIMEOUT = httpx.Timeout(60.0, connect=3.0)
 CHUNK_BYTES = 8 << 20
+DOWNLOAD_S = 60.0
 
 
 class WorkerError(Exception):
@@ -197,6 +201,35 @@ class Client:
         if answer.is_success:
             return answer
         raise error_of(answer)
+
+
+def download(url: str, on_wait: Callable[[], None], within_s: float = DOWNLOAD_S) -> bytes:
+    """A public file, small enough for memory. Raises WorkerError, with the end of a sentence, within `within_s`.
+
+    In a thread of its own, which is left behind if need be: a silent name server has no time limit of its own.
+    """
+    answers: queue.SimpleQueue[bytes | str] = queue.SimpleQueue()
+
+    def get() -> None:
+        try:
+            answer = httpx.get(url, timeout=TIMEOUT, follow_redirects=True)
+            answers.put(answer.content if answer.is_success else f"its server answered {answer.status_code}")
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # the last: a proxy setting that is none
+            answers.put(str(error) or type(error).__name__)
+
+    threading.Thread(target=get, daemon=True).start()
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            answer = answers.get(timeout=0.1)
+        except queue.Empty:
+            on_wait()
+            if time.monotonic() > deadline:
+                raise WorkerError(f"there was no whole answer within {within_s:.0f} s") from None
+        else:
+            if isinstance(answer, str):
+                raise WorkerError(answer)
+            return answer
 
 
 def error_of(answer: httpx.Response) -> WorkerError:

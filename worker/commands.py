@@ -4,16 +4,30 @@ Commands are only collected here; training looks at them between steps. The end 
 that the agent has died: the process ends at once, for its successor may already be on its way.
 """
 
+import json
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+
+def spoken(command: Mapping[str, Any]) -> str:
+    """A command of the server as the line that a training process is told."""
+    match command.get("command"):
+        case "delete_checkpoint":
+            return f"delete {int(command['attempt'])} {int(command['step'])}"
+        case "sample":
+            return f"sample {int(command['sample'])} {quote(json.dumps(command['settings']))}"
+        case word:
+            return str(word)
 
 
 class Commands:
-    """The words of each command, oldest first: stop · pause · save · evaluate · delete <attempt> <step>."""
+    """The words of each command, oldest first: stop · pause · save · evaluate · sample <number> <settings> · delete …"""
 
     def __init__(self) -> None:
         self.terminate = False  #: SIGTERM came: save, then leave the machine

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -48,12 +48,26 @@ class Other(Unreadable):
     """The checkpoint is one that the other project has no model for."""
 
 
-def from_nanogpt(source: Path, folder: Path) -> str:
+class Taken(NamedTuple):
+    """Another project's checkpoint, saved as one of ours."""
+
+    saved: checkpoint.Found
+    config: RunConfig
+    told: str  #: what came along and what did not, in a sentence
+
+
+def take_nanogpt(source: Path, folder: Path, run: str = "imported") -> Taken:
+    """Raises Unreadable; OSError."""
     found = nanogpt.read(source)
     config, lost = configuration(found.model_args, found.settings)
-    saved = _save(folder, found.step, config, found.weights, found.moments, found.best_val)
+    saved = _save(folder, found.step, config, found.weights, found.moments, found.best_val, run)
     told = "with AdamW's moments" if found.moments else "without moments: its optimiser starts anew"
-    return f"{saved}: step {found.step}, {told}.{lost}"
+    return Taken(saved, config, f"step {found.step}, {told}.{lost}")
+
+
+def from_nanogpt(source: Path, folder: Path) -> str:
+    taken = take_nanogpt(source, folder)
+    return f"{taken.saved.path}: {taken.told}"
 
 
 def to_nanogpt(source: Path, target: Path) -> str:
@@ -76,11 +90,17 @@ def to_nanogpt(source: Path, target: Path) -> str:
     return f"{target}: step {state['step']}, {told}."
 
 
-def from_gpt2(source: Path, folder: Path) -> str:
+def take_gpt2(source: Path, folder: Path, run: str = "imported") -> Taken:
+    """Raises gpt2_weights.NotGPT2; OSError."""
     found = gpt2_weights.load(source)
     config, _ = configuration(found.model_args, {})
-    saved = _save(folder, 0, config, found.weights, {}, None)
-    return f"{saved}: {sum(tensor.numel() for tensor in found.weights.values()):,} parameters, step 0."
+    saved = _save(folder, 0, config, found.weights, {}, None, run)
+    return Taken(saved, config, f"{sum(tensor.numel() for tensor in found.weights.values()):,} parameters, step 0.")
+
+
+def from_gpt2(source: Path, folder: Path) -> str:
+    taken = take_gpt2(source, folder)
+    return f"{taken.saved.path}: {taken.told}"
 
 
 def to_gpt2(source: Path, folder: Path) -> str:
@@ -120,11 +140,12 @@ def _save(
     weights: Mapping[str, torch.Tensor],
     moments: Mapping[str, torch.Tensor],
     best_val: float | None,
-) -> Path:
+    run: str,
+) -> checkpoint.Found:
     # nanoGPT keeps no generator's state and seeds afresh at a resume; so does a run that goes on from here.
     random = {"rng/cpu": torch.Generator().manual_seed(config.system.seed).get_state()}
     state = {
-        "run": "imported",
+        "run": run,
         "best_val": math.inf if best_val is None else best_val,
         "best_step": step,
         "wall_s": 0.0,
@@ -135,8 +156,8 @@ def _save(
     }
     return checkpoint.save(
         folder, 1, step, model=weights, optimizer={**moments, **random}, state=state, reasons={"asked"},
-        run="imported", val_loss=best_val,
-    ).path  # fmt: skip
+        run=run, val_loss=best_val,
+    )  # fmt: skip
 
 
 def _load(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +22,9 @@ class UnusableData(Exception):
 class Corpus:
     """Raises UnusableData where the files, the run's past or the run's context do not fit."""
 
-    def __init__(self, folder: Path, config: RunConfig, expected_sha256: str | None = None) -> None:
-        """`expected_sha256`: of the manifest that the run has trained on so far."""
+    def __init__(self, folder: Path, config: RunConfig) -> None:
         content = (folder / "manifest.json").read_bytes()
         self.sha256 = hashlib.sha256(content).hexdigest()
-        if expected_sha256 not in (None, self.sha256):
-            raise UnusableData("The dataset is not the one this run has trained on; start a new run for other data.")
         self.manifest = Manifest.model_validate_json(content)
         train, val = self._open(folder, self.manifest.train), self._open(folder, self.manifest.val)
         T = config.model.block_size
@@ -51,8 +49,21 @@ class Corpus:
             train, T, batch.micro_batch, batch.accumulation, sampler, config.system.seed, self.draws
         )  # fmt: skip
 
-    def begin(self, saved: Mapping[str, torch.Tensor], step: int) -> None:
-        """For nanogpt: go on where the initial weights have just left the process's generator, or as `saved` at `step`."""
+    def check(self, state: Mapping[str, Any], *, other_data: bool = False) -> None:
+        """Whether a run may go on here from a checkpoint's `state`; a fork may on `other_data` of the same vocabulary."""
+        if not other_data and state.get("dataset_sha256") not in (None, self.sha256):
+            raise UnusableData("The dataset is not the one this run has trained on; start a new run for other data.")
+        if state.get("tokenizer_sha256") not in (None, self.manifest.tokenizer.sha256):
+            raise UnusableData("The dataset's tokens mean something else to this checkpoint: another vocabulary.")
+
+    def begin(self, saved: Mapping[str, torch.Tensor], state: Mapping[str, Any], *, afresh: bool = False) -> None:
+        """Go on reading where a checkpoint with these tensors and this `state` was; `afresh` at the data's beginning.
+
+        For nanogpt: where the initial weights have just left the process's generator, or as saved.
+        """
+        step = state.get("step", 0)
+        sequences = self.batches.micro_batch * self.batches.accumulation
+        self.batches.origin = step, 0 if afresh else state.get("windows", step * sequences)
         if self.draws is not None:
             self.draws.begin(saved.get("rng/windows", torch.get_rng_state()), step)
 

@@ -11,31 +11,37 @@ which takes twice the time of the whole logits there.
 import torch
 from torch import Tensor
 
-ROWS = {"cpu": 256, "cuda": 1024}
-"""Tokens in a chunk. A CPU prefers chunks that stay near its caches; a GPU needs them to fill its units."""
+from app.contract.arithmetic import LOSS_ROWS
+from worker.linear import KERNELS, OWN, Route
 
 
 def rows_for(device: str) -> int:
-    return ROWS.get(device, ROWS["cuda"])
+    """Tokens in a chunk on such a device."""
+    return LOSS_ROWS[device]
 
 
 def chunked_cross_entropy(
-    x: Tensor, weight: Tensor, targets: Tensor, *, rows: int, softcap: float = 0.0, reduction: str = "mean"
-) -> Tensor:
+    x: Tensor, weight: Tensor, targets: Tensor, *, rows: int, softcap: float = 0.0, reduction: str = "mean",
+    route: Route = OWN,
+) -> Tensor:  # fmt: skip
     """The loss in nats of logits x·weightᵀ, in float32; x (N, C), weight (V, C), targets (N,).
 
     "mean": a scalar. "none": (N,), for evaluations; it has no gradient. With a soft cap the logits are
-    cap·tanh(logits/cap). The head's product runs in autocast's type where that is on, all else in float32.
+    cap·tanh(logits/cap). The head's product runs in autocast's type where that is on, all else in float32. `route`: the
+    kernels of the head's products in float32 on a CPU; the weight's gradient is torch's own, which adds up in place.
     """
     assert reduction in ("mean", "none"), reduction
     dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+    if dtype != torch.float32 or x.device.type != "cpu":
+        route = OWN
+    forward = KERNELS[route.forward]
     with torch.autocast(x.device.type, enabled=False):
         if reduction == "mean" and torch.is_grad_enabled():
-            return _Chunked.apply(x, weight, targets, rows, softcap, dtype)
+            return _Chunked.apply(x, weight, targets, rows, softcap, dtype, route)
         head = weight.to(dtype)
         parts = []
         for some, wanted in zip(x.split(rows), targets.split(rows), strict=True):
-            logits = _capped((some.to(dtype) @ head.t()).float(), softcap)
+            logits = _capped(forward(some.to(dtype), head).float(), softcap)
             parts.append(logits.logsumexp(1) - logits.gather(1, wanted[:, None])[:, 0])
         losses = torch.cat(parts)
         return losses if reduction == "none" else losses.mean()
@@ -45,14 +51,14 @@ class _Chunked(torch.autograd.Function):
     """Computes both gradients of the summed loss beside the loss; backward only scales them."""
 
     @staticmethod
-    def forward(ctx, x, weight, targets, rows, softcap, dtype):
+    def forward(ctx, x, weight, targets, rows, softcap, dtype, route):
         head = weight.detach().to(dtype)
         grad_x = torch.empty_like(x, dtype=dtype)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         total = torch.zeros((), device=x.device, dtype=torch.float32)
         for some, wanted, grad_some in zip(x.split(rows), targets.split(rows), grad_x.split(rows), strict=True):
             some = some.to(dtype)
-            logits = _capped((some @ head.t()).float(), softcap)  # (rows, V)
+            logits = _capped(KERNELS[route.forward](some, head).float(), softcap)  # (rows, V)
             right = logits.gather(1, wanted[:, None])
             # One buffer from here on: logits, then p = softmax, then p − 1 at the target, the gradient of the sum of
             # losses. Not of the mean: 1/N of it would vanish in fp16.
@@ -66,7 +72,10 @@ class _Chunked(torch.autograd.Function):
             if slope is not None:
                 p.mul_(slope)
             g = p.to(dtype)
-            torch.mm(g, head, out=grad_some)
+            if route.grad_input == "torch":
+                torch.mm(g, head, out=grad_some)
+            else:
+                grad_some.copy_(KERNELS[route.grad_input](g, head.t()))
             if dtype == torch.float32:
                 grad_weight.addmm_(g.t(), some)
             else:
@@ -82,7 +91,7 @@ class _Chunked(torch.autograd.Function):
         grad_x, grad_weight = ctx.gradients
         del ctx.gradients  # scaled in place: a second backward through the same graph finds nothing and says so
         scale = gradient / ctx.tokens
-        return (grad_x.float() * scale).to(ctx.x_dtype), grad_weight.mul_(scale), None, None, None, None
+        return (grad_x.float() * scale).to(ctx.x_dtype), grad_weight.mul_(scale), None, None, None, None, None
 
 
 def _capped(logits: Tensor, softcap: float) -> Tensor:

@@ -76,6 +76,22 @@ def ensure(
     return folder
 
 
+def tokenizer_folder(
+    manifest: Mapping[str, Any], home: Path, client: Client, store: Path | None, wait: Callable[[float], bool]
+) -> Path:
+    """A folder that holds the tokenizer's file, which is all of a dataset that writing text needs."""
+    tokenizer = manifest["tokenizer"]
+    folder = folder_of(home, manifest)
+    if not tokenizer.get("file"):
+        return folder
+    name, sha256, _ = _checked(tokenizer["file"], tokenizer["sha256"], "tokenizer")
+    if not (folder / name).exists() or sha256_of(folder / name) != sha256:
+        folder = home / "tokenizers" / sha256[:16]
+        if not (folder / name).exists() or sha256_of(folder / name) != sha256:
+            bring(sha256, folder / name, client, store, wait)
+    return folder
+
+
 def adopt(prepared: Path, home: Path) -> tuple[dict[str, Any], Path]:
     """Move a folder that a preparation has just written to its place; returns (manifest, folder).
 
@@ -107,8 +123,7 @@ def bring(sha256: str, path: Path, client: Client, store: Path | None, wait: Cal
     """Put the artifact at `path`: linked from the server's store if that is on this disk, else downloaded; checked by hash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    if store is not None and _link(store / sha256[:2] / sha256, part) and sha256_of(part) == sha256:
-        part.replace(path)
+    if store is not None and linked(store / sha256[:2] / sha256, path, sha256):
         return
     # A part that is a link must never be appended to: it would grow the server's own file.
     if part.exists() and part.stat().st_nlink > 1:
@@ -127,6 +142,16 @@ def bring(sha256: str, path: Path, client: Client, store: Path | None, wait: Cal
             return
         part.unlink(missing_ok=True)
     raise DatasetUnavailable(f"{path.name} arrived damaged {TRIES} times; its hash is not {sha256[:12]}….")
+
+
+def linked(source: Path, path: Path, sha256: str) -> bool:
+    """Put a hard link to `source` at `path`, if it is on this disk and its bytes are those asked for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    if not _link(source, part) or sha256_of(part) != sha256:
+        return False
+    part.replace(path)
+    return True
 
 
 def _link(source: Path, target: Path) -> bool:

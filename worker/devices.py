@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from app.contract.arithmetic import ASKED_FOR, CHOSEN
 from app.contract.config import SystemConfig
 from worker import autotune
 from worker.cross_entropy import rows_for
@@ -40,6 +41,10 @@ PEAK_BF16_FLOPS: tuple[tuple[str, float], ...] = (
 )
 
 
+CHOSEN_SINCE = ("tf32", *CHOSEN)
+"""Fields of a NumericPath that older checkpoints lack."""
+
+
 class Unavailable(Exception):
     """The run asks for a device that this worker does not have."""
 
@@ -57,6 +62,8 @@ class NumericPath:
     tf32: bool = False  #: CUDA may round the factors of float32 products to TF32
     products: str = str(OWN)  #: CPU, float32: the worker.linear.Route of linear layers
     loss_rows: int = 0  #: tokens whose logits exist at once in the loss; 0: all
+    processes: int = 1  #: that share each step, one a device
+    attention: str = "torch"  #: or blocks: worker.attention's, CPU, bfloat16
 
     def differences(self, other: "NumericPath") -> list[str]:
         mine, theirs = asdict(self), asdict(other)
@@ -93,20 +100,38 @@ def numeric_path(system: SystemConfig, device: torch.device) -> NumericPath:
         threads=system.threads or torch.get_num_threads(),
         torch=torch.__version__,
         tf32=system.tf32 and device.type == "cuda",
+        attention="blocks" if device.type == "cpu" and dtype == "bfloat16" else "torch",
     )
 
 
-def fitted(path: NumericPath, model: torch.nn.Module, vocab_size: int, tokens: int, chunked_loss: str) -> NumericPath:
+def fitted(
+    path: NumericPath, model: torch.nn.Module, vocab_size: int, tokens: int, chunked_loss: str,
+    source: Mapping[str, Any] | None = None,
+) -> NumericPath:  # fmt: skip
     """A new run's path with what depends on its model: the route of its products, the chunks of its loss.
 
-    `tokens` of a micro-batch. Measures for about a second where there is something to choose from.
+    `tokens` of a micro-batch; `source`: telemetry of the run it was cloned from, whose choices it shares. Measures for
+    about a second where there is something to choose from.
     """
-    if path.device == "cpu" and path.dtype == "float32" and not path.compile:
+    shared = as_its_source(source, path)
+    if shared:
+        path = possible(shared, model, tokens)
+    elif path.device == "cpu" and path.dtype == "float32" and not path.compile:
         path = replace(path, products=str(autotune.choose(model, tokens)))
     logits_bytes = tokens * vocab_size * (4 if path.compile and path.dtype != "float32" else 12)
     too_large = logits_bytes > max(WHOLE_LOGITS_BYTES, memory_bytes(path.device) // 10)
-    chunked = too_large if chunked_loss == "auto" else chunked_loss == "on"
+    chunked = too_large or bool(path.loss_rows) if chunked_loss == "auto" else chunked_loss == "on"
     return replace(path, loss_rows=rows_for(path.device) if chunked else 0)
+
+
+def as_its_source(source: Mapping[str, Any] | None, fresh: NumericPath) -> NumericPath | None:
+    """What a clone computes with: the choices in its source's telemetry where the two ask for the same arithmetic.
+
+    None where they do not, or nothing is known: the run measures for itself.
+    """
+    if not source or any(source.get(key) != getattr(fresh, key) for key in ASKED_FOR):
+        return None
+    return replace(fresh, **{key: source[key] for key in CHOSEN if key in source})
 
 
 def possible(path: NumericPath, model: torch.nn.Module, tokens: int) -> NumericPath:
@@ -124,13 +149,16 @@ def follow(path: NumericPath, model: Any) -> None:
     """Have a built model compute as `path` says; the threads and the loop are set by their owners."""
     take(model, Route.parse(path.products))
     model.loss_rows = path.loss_rows
+    model.attend(blocked=path.attention == "blocks")
 
 
 def resumed_path(saved: Mapping[str, Any], fresh: NumericPath) -> NumericPath:
     """The checkpoint's arithmetic where this machine has it; `fresh` is what a run that starts here would take."""
     # Checkpoints from before a field existed computed as its default says.
-    newer = {key: saved.get(key, getattr(NumericPath, key)) for key in ("tf32", "products", "loss_rows")}
+    newer = {key: saved.get(key, getattr(NumericPath, key)) for key in CHOSEN_SINCE}
     path = replace(fresh, dtype=saved["dtype"], compile=saved["compile"], threads=saved["threads"], **newer)
+    if saved.get("processes", 1) != fresh.processes:  # the cores are shared out anew
+        path = replace(path, threads=fresh.threads)
     if path.dtype == "float16" and fresh.device == "cpu":
         path = replace(path, dtype="float32")
     if path.dtype == "bfloat16" and fresh.device == "cuda" and not _has_bf16():
@@ -139,10 +167,11 @@ def resumed_path(saved: Mapping[str, Any], fresh: NumericPath) -> NumericPath:
 
 
 def peak_flops(path: NumericPath) -> float | None:
-    """The device's peak for the path's precision; None where it is not known."""
+    """The peak of the path's devices together, for its precision; None where it is not known."""
     if path.dtype == "float32":
         return None  # float16 has bfloat16's peak on every card of the table
-    return next((peak for name, peak in PEAK_BF16_FLOPS if re.fullmatch(name, path.device_name)), None)
+    each = next((peak for name, peak in PEAK_BF16_FLOPS if re.fullmatch(name, path.device_name)), None)
+    return each * path.processes if each else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -45,3 +45,11 @@ def _tell(journal: Sink, sentence: str, reason: str) -> None:
     sys.stderr.write(sentence + "\n")  # the agent reports the end of what was printed as the cause
     journal.log(sentence, "error")
     journal.telemetry(outcome="failed", reason=reason)
+
+
+def refused(journal: Sink, sentence: str) -> int:
+    """A job that is no training cannot be done: say why; returns the exit code."""
+    sys.stderr.write(sentence + "\n")
+    journal.log(sentence, "error")
+    journal.telemetry(outcome="failed", detail=sentence)
+    return EXIT_ERROR

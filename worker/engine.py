@@ -1,7 +1,7 @@
 """Everything one attempt trains with, built from its job: data, network, optimiser, arithmetic; a checkpoint put back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ import torch
 from pydantic import BaseModel, Field
 
 from app.contract.config import RunConfig
-from worker import checkpoint, devices, optim, signals
+from worker import allocator, checkpoint, devices, fork, optim, signals
 from worker.corpus import Corpus
 from worker.devices import NumericPath
-from worker.keeper import Keeper, restore
+from worker.fork import Origin
+from worker.keeper import Keeper, Misfit, restore
 from worker.loop import Loop
 from worker.model import GPT
+from worker.processes import ALONE, Alone
 from worker.relief import Relief
 from worker.report import Sink
 
@@ -27,6 +29,8 @@ class Job(BaseModel):
     config: RunConfig
     dataset_dir: Path
     resume: Path | None = None  #: a checkpoint's folder
+    fork: Origin | None = None  #: the run does not begin at step 0 but there
+    numeric_path: dict[str, Any] | None = None  #: of the run it was cloned from: choices to share
     device: str = "auto"  #: the worker's own: cpu, mps, cuda:0
     journal: Path | None = None  #: None: RUN_DIR/journal/a<attempt>.journal
 
@@ -43,43 +47,63 @@ class Engine:
     loop: Loop
     relief: Relief
     state: Mapping[str, Any]
+    changed: Mapping[str, tuple[Any, Any]] | None  #: by a fork that starts now, {"optim.beta2": (before, after)}
 
 
-def build(job: Job, keeper: Keeper, journal: Sink) -> Engine:
+def build(job: Job, keeper: Keeper, journal: Sink, processes: Alone = ALONE) -> Engine:
     """Raises what worker.endings knows: a device or data that is not there, a checkpoint that does not fit."""
     config = job.config
-    saved = keeper.to_go_on_from(job.resume)
+    device = processes.begin(devices.choose(config.system.device, job.device), config.system.seed)
+    found = keeper.to_go_on_from(job.resume) if processes.leads else None
+    folder = processes.first(str(found) if found else None)
+    saved = Path(folder) if folder else None
+    if job.fork and not saved:
+        raise Misfit(
+            f"No undamaged checkpoint is left here that this fork could go on from; fork {job.fork.run} again."
+        )
     weights, moments, state = checkpoint.load(saved) if saved else ({}, {}, {})
+    changed = fork.changes(state, config) if job.fork and state["run"] != job.run else None
+    differs = frozenset(changed or ())
 
-    device = devices.choose(config.system.device, job.device)
-    fresh = devices.numeric_path(config.system, device)
-    path = devices.resumed_path(state["numeric_path"], fresh) if saved else fresh
+    fresh = replace(devices.numeric_path(config.system, device), processes=processes.count)
+    keeps_path = bool(saved) and not differs & fork.ARITHMETIC
+    path = devices.resumed_path(state["numeric_path"], fresh) if keeps_path else fresh
     torch.set_num_threads(path.threads)
+    if device.type == "cpu":
+        allocator.keep_freed_memory()
 
-    corpus = Corpus(job.dataset_dir, config, state.get("dataset_sha256"))
+    corpus = Corpus(job.dataset_dir, config)
+    corpus.check(state, other_data="data.dataset" in differs)
     torch.manual_seed(config.system.seed)  # of every device
     m, o = config.model, config.optim
     vocab_size = corpus.vocab_size(m.pad_vocab)
     model = GPT(vocab_size, **m.model_dump(exclude={"pad_vocab"})).to(device)
     model.transformer.recompute = config.system.recompute
-    corpus.begin(moments, state.get("step", 0))
+    if "system.seed" in differs:  # another seed, other random numbers: the checkpoint's are left behind
+        moments = {name: tensor for name, tensor in moments.items() if not name.startswith("rng/")}
+    corpus.begin(moments, state, afresh="data.dataset" in differs)
     recipe = o.model_dump(exclude={"clip", "decay_schedule"})
     optimizer = optim.build(model, peak=config.schedule.lr, **recipe)
     if saved:
         restore(model, optimizer, weights, moments, device)
     tokens = config.batch.micro_batch * m.block_size
-    if saved:
+    if keeps_path:
         path = devices.possible(path, model, tokens)
     else:
-        path = devices.fitted(path, model, vocab_size, tokens, config.system.chunked_loss)
+        path = devices.fitted(path, model, vocab_size, tokens, config.system.chunked_loss, job.numeric_path)
+    path = NumericPath(**processes.first(asdict(path)))  # what one process has measured holds for all
     devices.follow(path, model)
+    if odd := processes.unlike(dict(model.named_parameters()) | optim.moments(optimizer)):
+        raise Misfit(f"The {processes.count} processes did not load the same state: {', '.join(odd[:3])} differ.")
     loop = Loop(
         model, optimizer, corpus.batches,
         clip=o.clip, device=device, dtype=path.dtype, compiled=path.compile, tf32=path.tf32,
+        processes=processes,
     )  # fmt: skip
     loop.scaler.load_state_dict(state.get("scaler") or loop.scaler.state_dict())
-    relief = Relief(loop, journal, state.get("batch"))
-    return Engine(path, corpus, model, signals.metric_groups(model), optimizer, loop, relief, state)
+    cut = None if {"batch.micro_batch", "batch.accumulation"} & differs else state.get("batch")
+    relief = Relief(loop, journal, cut)
+    return Engine(path, corpus, model, signals.metric_groups(model), optimizer, loop, relief, state, changed)
 
 
 def announce(engine: Engine, job: Job, journal: Sink) -> None:
@@ -100,9 +124,16 @@ def announce(engine: Engine, job: Job, journal: Sink) -> None:
         val_tokens=engine.corpus.manifest.val.tokens,
     )
     step = state.get("step", 0)
+    if job.fork and engine.changed is not None:
+        text = fork.told(job.fork, engine.changed, engine.optimizer, job.config.optim.optimizer)
+        journal.event("fork", step, text=text, run=job.fork.run)
     if job.attempt > 1:
         # Points that an earlier attempt wrote after this step are taken back; these follow in their place.
         text = f"Going on from the checkpoint of step {step}." if state else "Starting afresh."
         journal.event("resume", step, text=text, first_step=step)
-    if state and (changes := NumericPath(**state["numeric_path"]).differences(path)):
+    if (
+        state
+        and not (engine.changed and fork.ARITHMETIC & set(engine.changed))
+        and (changes := NumericPath(**state["numeric_path"]).differences(path))
+    ):
         journal.event("alarm", step, text=f"Not bit-exact from step {step} on: {'; '.join(changes)}.")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from worker.batches import Tokens, window_pair
+from worker.processes import ALONE, Alone
 
 
 class Evaluation(NamedTuple):
@@ -32,13 +33,15 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager],
+    processes: Alone = ALONE,
 ) -> Evaluation:
     """`autocast` makes the context of the forward pass. Larger batches than the micro-batch are slower on a CPU (cache)."""
     was_training = model.training
     model.eval()
     losses = []  # one per window, on the device
-    for first in range(0, len(starts), batch_size):
-        chosen = starts[first : first + batch_size]
+    mine = processes.windows(starts)
+    for first in range(0, len(mine), batch_size):
+        chosen = mine[first : first + batch_size]
         # The last batch is filled up with its own first window: a compiled model sees one shape only.
         filled = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
         x, y = (t.to(device, non_blocking=True) for t in window_pair(tokens, filled, block_size))
@@ -46,7 +49,7 @@ def evaluate(
             _, loss = model(x, y, reduction="none")  # (B, T)
         losses.append(loss.float().mean(dim=1)[: len(chosen)])
     model.train(was_training)
-    return summarise(torch.cat(losses).double().cpu().numpy())
+    return summarise(processes.gathered(torch.cat(losses), len(starts)).double().cpu().numpy())
 
 
 def summarise(losses: NDArray) -> Evaluation:

@@ -1,7 +1,7 @@
 """Where a worker's things lie in its home, and which names may become part of a path.
 
 runs/<run>/     config.json, journal/a<attempt>.{journal,claim.json}, checkpoints/, stdout.log
-jobs/<job>/     the same for a preparation, with files/ and out/
+jobs/<job>/     the same for a preparation, with files/ and out/; for a quality report, with report.json
 datasets/<start of the manifest's sha256>/
 """
 
@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from app.contract.protocol import Claim
 from app.contract.states import JobKind
 from worker import journal
 from worker.client import WorkerError
+
+REPORT = "report.json"
 
 
 class CannotStart(WorkerError):
@@ -74,21 +76,6 @@ def last_words(journal_path: Path) -> LastWords:
         elif "e" in frame and frame["e"]["kind"] == "alarm":
             errors.append(frame["e"]["text"])
     return LastWords(telemetry, step, errors)
-
-
-def under_roots(text: str, roots: Sequence[Path]) -> Path:
-    """The file a person named, if it really lies under one of the worker's data roots (links resolved)."""
-    path = Path(text).expanduser()
-    allowed = ", ".join(str(root) for root in roots) or "none; start the worker with --data-root FOLDER"
-    try:
-        real = path.resolve(strict=True)
-    except OSError:
-        raise CannotStart(f"There is no file {text} on this worker. Its data roots: {allowed}.") from None
-    if not any(real.is_relative_to(root.resolve()) for root in roots):
-        raise CannotStart(f"{text} is not under one of this worker's data roots: {allowed}.")
-    if not real.is_file():
-        raise CannotStart(f"{text} is not a file.")
-    return real
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -95,7 +95,8 @@ class Keeper:
         path = checkpoint.folder(self.run_dir, attempt, step)
         if path.is_dir():
             checkpoint.delete(path)
-        self.journal.event("checkpoint_deleted", step, attempt=attempt, step=step)
+        if attempt > 0:  # nobody has heard of what a fork brought along
+            self.journal.event("checkpoint_deleted", step, attempt=attempt, step=step)
 
     def to_go_on_from(self, asked: Path | None) -> Path | None:
         """The checkpoint asked for if every byte of it is as it was written, else an older one that is, said aloud."""
@@ -162,8 +163,8 @@ def restore(
 ) -> None:
     """Weights, moments and random states of a checkpoint; raises Misfit before anything has changed.
 
-    λ, the betas and lr stay the configuration's. On another kind of device than the checkpoint's, its
-    generator stays as seeded.
+    λ, the betas and lr stay the configuration's. On another kind of device than the checkpoint's, and for a fork
+    with another seed, the generator stays as seeded.
     """
     parameters = dict(model.named_parameters())
     here = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
@@ -175,7 +176,8 @@ def restore(
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
     optim.load_moments(optimizer, moments)
-    torch.set_rng_state(moments["rng/cpu"])
+    if "rng/cpu" in moments:
+        torch.set_rng_state(moments["rng/cpu"])
     if device.type == "cuda" and "rng/cuda" in moments:
         torch.cuda.set_rng_state(moments["rng/cuda"], device)
     elif device.type == "mps" and "rng/mps" in moments:

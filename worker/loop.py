@@ -16,6 +16,7 @@ from torch import nn
 
 from worker.batches import Batches
 from worker.optim import set_lr
+from worker.processes import ALONE, Alone
 
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The type of autocast over float32 weights, for each precision a run may ask for."""
@@ -89,10 +90,17 @@ class Loop:
         dtype: str = "float32",
         compiled: bool = False,
         tf32: bool = False,
+        processes: Alone = ALONE,
     ) -> None:
         assert dtype in AUTOCAST, f"{dtype} is none of {', '.join(AUTOCAST)}"
         self.model = model  # what checkpoints save
-        self.run: Any = torch.compile(model, dynamic=False) if compiled else model
+        wrapped = processes.wrap(model)  # within torch.compile, which then cuts its graph where gradients are sent
+        self.run: Any = torch.compile(wrapped, dynamic=False) if compiled else wrapped
+        self.compiled = compiled
+        self.compiling = (
+            compiled  # the coming step, or the first of a new shape, compiles: minutes rather than milliseconds
+        )
+        self.processes = processes
         self.optimizer = optimizer
         self.batches = batches
         self.clip = clip
@@ -117,6 +125,16 @@ class Loop:
         if not gc.isenabled():
             gc.collect()  # what without_collector() has put off, now that no step waits for it
 
+    def take_back(self) -> None:
+        """An error has ended a step before its update: drop what it left behind, so that the step can be taken again."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._ahead = ()
+        # A scaler remembers whose gradients it has unscaled and refuses to do it twice; a new one has its scale alone.
+        state = self.scaler.state_dict()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.scaler.is_enabled())
+        self.scaler.load_state_dict(state)
+        self.interrupt()
+
     def step(self, update: int, lr: float, between: Callable[[], None] = lambda: None) -> Scalars:
         """Run the 0-based `update` at learning rate `lr`; `between` is called after every micro-batch.
 
@@ -125,24 +143,35 @@ class Loop:
         """
         start = self._now() if self._mark is None else self._mark
         set_lr(self.optimizer, lr)
-        accumulation = self.batches.accumulation
+        mine = self.processes.share(self.batches.accumulation)
+        self.processes.reseed(update)
+        measured = self.batches.accumulation > 1 and update % NOISE_EVERY == 0
+        # Processes average their gradients during the last backward pass. Where that is also the first, whose own
+        # gradient is measured, they do so after it.
+        after = measured and len(mine) == 1
         total = torch.zeros((), device=self.device)
         micro_norm = torch.full_like(total, math.nan)
-        for micro in range(accumulation):
+        for micro in mine:
             x, y = self._batch(update, micro)
-            with self.autocast():
-                _, loss = self.run(x, y)
-            loss = loss / accumulation
-            self.scaler.scale(loss).backward()
-            if micro == 0 and accumulation > 1 and update % NOISE_EVERY == 0:
-                micro_norm = self._norm() * accumulation / self.scaler.scale(torch.ones_like(total))
+            apart = after or micro != mine[-1]
+            with self.processes.apart() if apart else nullcontext():
+                with self.autocast():
+                    _, loss = self.run(x, y)
+                loss = loss / len(mine)
+                self.scaler.scale(loss).backward()
+            if measured and micro == mine[0]:
+                micro_norm = self._norm() * len(mine) / self.scaler.scale(torch.ones_like(total))
             total += loss.detach()
-            self._fetch_ahead(update, micro + 1)
+            self._fetch_ahead(update, micro + self.processes.count)
             between()
+        if after:
+            self.processes.average(self.parameters)
+        total = self.processes.mean(total)
         scale = [self.scaler.scale(torch.ones_like(total))] if self.scaler.is_enabled() else []
         self.scaler.unscale_(self.optimizer)
         norm = self._norm()
-        if self.clip:
+        # Read where reading waits for nothing: gradients within the limit would be multiplied by 1.
+        if self.clip and not (self.device.type == "cpu" and norm <= self.clip):
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         self.updating = True
         self.scaler.step(self.optimizer)
@@ -168,7 +197,7 @@ class Loop:
         """
         if self.device.type != "cuda":
             return  # the host is the device, and nothing would be saved
-        update, micro = (update, micro) if micro < self.batches.accumulation else (update + 1, 0)
+        update, micro = (update, micro) if micro < self.batches.accumulation else (update + 1, self.processes.rank)
         self._ahead = ((self.batches, update, micro), self._sent(update, micro))
 
     def _sent(self, update, micro):

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from worker import attention, linear
 from worker.cross_entropy import chunked_cross_entropy
 
 
@@ -30,16 +31,24 @@ class Attention(nn.Module):
         self.n_head = n_head
         self.dropout = dropout
         self.qk_norm = qk_norm
+        self.blocked = False  # by worker.attention where that can
 
     def forward(self, x, turn=None):  # (B, T, C); turn: cosines and sines (T, C/H/2) of rotary positions
         B, T, C = x.shape
-        q, k, v = self.c_attn(x).split(C, dim=2)
+        x = self.c_attn(x)
+        blocked = self.blocked and attention.suits(x, self.dropout if self.training else 0.0)
+        if blocked and not self.qk_norm and turn is None:
+            qkv = x.view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)
+            return self.resid_dropout(self.c_proj(attention.blocked(qkv)))
+        q, k, v = x.split(C, dim=2)
         q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, H, T, C/H)
         if self.qk_norm:
             # No gain of its own: with |q| = |k| = √(C/H) a score lies between ±√(C/H).
             q, k = (F.rms_norm(t, (t.shape[-1],)) for t in (q, k))
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
+        if blocked:
+            return self.resid_dropout(self.c_proj(attention.blocked(torch.stack((q, k, v)).to(x.dtype))))
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
         return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
 
@@ -183,6 +192,7 @@ class GPT(nn.Module):
             loss = chunked_cross_entropy(
                 x.flatten(0, 1), self.lm_head.weight, targets.flatten(),
                 rows=self.loss_rows, softcap=self.softcap, reduction=reduction,
+                route=getattr(self.lm_head, "route", linear.OWN),
             )  # fmt: skip
             return None, loss if reduction == "mean" else loss.view_as(targets)
         logits = self.capped(self.lm_head(x))
@@ -194,6 +204,11 @@ class GPT(nn.Module):
         if not self.softcap:
             return logits
         return self.softcap * torch.tanh(logits.float() / self.softcap)
+
+    def attend(self, *, blocked: bool) -> None:
+        """By worker.attention's blocks where those can, or by torch's own kernels everywhere."""
+        for block in self.transformer.h:
+            block.attn.blocked = blocked  # type: ignore[union-attr]
 
     def parameter_counts(self) -> tuple[int, int, int]:
         """(all, without the position table, without embeddings and head); the tied head counts once."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from app.contract.dataset import PrepareProgress
 
@@ -30,28 +30,44 @@ class Progress:
         self._now = now
         self._state = PrepareProgress()
         self._started = self._next = now()
+        self._share_before = 0.0
+        self._bytes_before = 0
 
-    def phase(self, name: str) -> None:
-        self._state = PrepareProgress(phase=name)
+    def phase(self, name: str, *, share: float = 0.0, text_bytes: int = 0) -> None:
+        """A new phase begins; `share` and `text_bytes` of it were done by an earlier process."""
+        self._state = PrepareProgress(phase=name, came_by=self._state.came_by)
         self._started = self._now()
+        self._share_before, self._bytes_before = share, text_bytes
         self._tell(self._started)
+
+    def came_by(self, way: Literal["resumed", "reused"]) -> None:
+        self._state.came_by = way
+        self._tell(self._now())
+
+    @property
+    def way(self) -> str:
+        """How the data comes about: new, resumed or reused."""
+        return self._state.came_by
 
     def at(self, share: float, *, documents: int = 0, text_bytes: int = 0, tokens: int = 0) -> None:
         """The phase has done `share` (0..1) of its work. Cheap: call it for every document."""
         if self.stop is not None:
             raise Stopped(self.stop)
         now = self._now()
-        if now < self._next:
-            return
+        if now >= self._next or share >= 1:  # the end is told whenever it comes
+            self._count(now, share, documents, text_bytes, tokens)
+            self._tell(now)
+
+    def _count(self, now: float, share: float, documents: int, text_bytes: int, tokens: int) -> None:
         elapsed_s = now - self._started
         state = self._state
         state.share = round(share, 4)
         state.documents = documents
         state.text_mb = round(text_bytes / 1e6, 3)
         state.tokens = tokens
-        state.mb_per_s = round(text_bytes / 1e6 / elapsed_s, 2) if elapsed_s > 0 else None
-        state.eta_s = round(elapsed_s * (1 - share) / share, 1) if share > 0.01 else None
-        self._tell(now)
+        state.mb_per_s = round((text_bytes - self._bytes_before) / 1e6 / elapsed_s, 2) if elapsed_s > 0 else None
+        done = share - self._share_before
+        state.eta_s = round(elapsed_s * (1 - share) / done, 1) if done > 0.01 else None
 
     def _tell(self, now: float) -> None:
         self._next = now + EVERY_S

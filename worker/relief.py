@@ -51,14 +51,15 @@ class Relief:
 
     def _may_help(self) -> bool:
         # Once the optimiser writes weights the step cannot be repeated; and no cut makes its moments smaller.
-        return self.times < MOST_TIMES and self.loop.batches.micro_batch > 1 and not self.loop.updating
+        # Of several processes only one knows, while the others wait inside the step for its gradients.
+        alone = self.loop.processes.count == 1
+        return alone and self.times < MOST_TIMES and self.loop.batches.micro_batch > 1 and not self.loop.updating
 
     def _halve(self, step: int) -> None:
         self.times += 1
         before = self.cut()
         self.loop.batches = recut(self.loop.batches, smaller(before["micro_batch"]))
-        self.loop.optimizer.zero_grad(set_to_none=True)
-        self.loop.interrupt()
+        self.loop.take_back()
         gc.collect()
         if self.loop.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -70,6 +71,9 @@ class Relief:
         )
         self.journal.event("alarm", step, text=text, before=before, after=after)
         self.journal.telemetry(**after)
+        if self.loop.compiled:  # for each shape anew
+            self.loop.compiling = True
+            self.journal.event("phase", step, text="compiling")
 
 
 def smaller(micro_batch: int) -> int:

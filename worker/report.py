@@ -51,8 +51,12 @@ class StepReport:
         flops_per_token: int,
         peak_flops: float | None = None,
         wall_s: float = 0.0,
+        step: int = 0,
+        tokens: int = 0,
     ) -> None:
+        """`wall_s` and `tokens` have been trained up to `step`."""
         self.journal = journal
+        self._step, self._tokens = step, tokens
         self.tokens_per_step = tokens_per_step
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops  # of the device at the run's precision; None: no MFU is shown
@@ -70,9 +74,13 @@ class StepReport:
     def paused(self, seconds: float) -> None:
         self._zero += seconds
 
+    def tokens(self, step: int) -> int:
+        """Trained on up to `step`; a fork's steps may be of another size than those before it."""
+        return self._tokens + (step - self._step) * self.tokens_per_step
+
     def axes(self, step: int) -> dict[str, float]:
         """The values of the other x-axes at `step`."""
-        tokens = step * self.tokens_per_step
+        tokens = self.tokens(step)
         return {"x/tokens": tokens, "x/wall_s": self.wall_s, "x/flops": float(tokens * self.flops_per_token)}
 
     def add(self, step: int, lr: float, scalars: Reading, decay: float | None = None) -> None:

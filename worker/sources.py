@@ -1,76 +1,34 @@
-"""Where documents come from: parquet columns and text files, read as a stream, whatever their size.
+"""The documents of a dataset's files, read as a stream or piece by piece, whatever their size.
 
-Parquet: one document a row. Text: a form feed starts a new document; a file without one is one document,
-or, where there are fewer than FEW_FILES files, it is cut at blank lines into passages, because a split
-by document has to have something to split. Each passage keeps the blank lines after it: joined they give
-the file again.
+Parquet: a row is a document (worker/parquet_source.py). JSON lines: a line (worker/jsonl.py). Text: what stands between
+form feeds, a file, or a passage of one (worker/plain_text.py). What is read is always the same: the units of a
+source in their order, and the documents of a unit in theirs.
 """
 
-import codecs
-import hashlib
-import io
-import re
-from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Literal, assert_never
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from worker import jsonl, parquet_source, plain_text
+from worker.source_files import Fault, Faults, SourceFile, Unit, UnreadableSource, inspect
+from worker.text_fields import AUTO
 
-CHUNK_BYTES = 1 << 20
-BATCH_ROWS = 32
-"""Rows decoded at once. A dictionary-encoded file of 551 bytes held 324 MB of text when it was tried: reading
-it whole took 870 MB, reading it so 220 MB; on ordinary files small batches cost nothing measurable."""
+__all__ = ["Fault", "Kind", "Source", "SourceFile", "Unit", "UnreadableSource", "inspect"]
+
 FEW_FILES = 100
-PASSAGE_MIN = 2_000
-PASSAGE_MAX = 8_000
-DOCUMENT_MAX = 4_000_000  # characters; a text file's longer document continues in the next one
-_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+_MOST_NAMED = 5
 
-Kind = Literal["parquet", "text"]
-
-
-class UnreadableSource(Exception):
-    """A source cannot be read; the message says which, why, and what to do."""
-
-
-class SourceFile(NamedTuple):
-    """One file as found on the disk, looked through once before anything is read from it."""
-
-    name: str  #: for people and the manifest; never a path
-    path: Path
-    bytes: int
-    sha256: str
-    form_feed: bool
-
-
-def inspect(name: str, path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> SourceFile:
-    """Hash a file and look for form feeds; `on_bytes` hears how many bytes each chunk had."""
-    digest = hashlib.sha256()
-    form_feed = False
-    size = 0
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                form_feed = form_feed or b"\f" in chunk
-                size += len(chunk)
-                on_bytes(len(chunk))
-    except OSError as error:
-        raise UnreadableSource(f"{name} cannot be read at {path}: {error.strerror}.") from error
-    return SourceFile(name, path, size, digest.hexdigest(), form_feed)
+Kind = Literal["parquet", "jsonl", "text"]
 
 
 class Source:
-    """The documents of some files of one kind; `documents` may be called again and gives the same ones."""
+    """The documents of some files of one kind; reading again gives the same ones. Many threads may read at once."""
 
-    def __init__(self, kind: Kind, files: Sequence[SourceFile], text_column: str = "text") -> None:
+    def __init__(self, kind: Kind, files: Sequence[SourceFile], text_column: str = AUTO) -> None:
         self.kind = kind
         self.files = files
         self.text_column = text_column
         self.share = 0.0  #: of the bytes of all files, how far the newest `documents` has come
-        self._total = sum(file.bytes for file in files) or 1
-        self._before = 0
+        self.faults = Faults()  #: single records left out or mended so far; a preparation's manifest names them
 
     @property
     def one_text(self) -> bool:
@@ -78,149 +36,94 @@ class Source:
         return self.kind == "text" and len(self.files) == 1 and not self.files[0].form_feed
 
     def check(self) -> None:
-        """Raise UnreadableSource for a file that is no parquet or lacks the column, before hours go into the others."""
-        if self.kind == "parquet":
-            for file in self.files:
-                _open_parquet(file, self.text_column).close()
+        """Raise UnreadableSource, naming every file that is not what it should be, before hours go into the others."""
+        wrong = []
+        for file in self.files:
+            try:
+                match self.kind:
+                    case "parquet":
+                        parquet_source.column_of(file, self.text_column)
+                    case "jsonl":
+                        jsonl.field_of(file, self.text_column)
+                    case "text":
+                        plain_text.check(file)
+                    case other:
+                        assert_never(other)
+            except UnreadableSource as error:
+                wrong.append(str(error))
+        if wrong:
+            more = f"\nAnd {len(wrong) - _MOST_NAMED:,} more files." if len(wrong) > _MOST_NAMED else ""
+            raise UnreadableSource("\n".join(wrong[:_MOST_NAMED]) + more)
+
+    def units(self) -> list[Unit]:
+        """The whole source in pieces, in order. Equal files give equal units."""
+        found: list[Unit] = []
+        for index, file in enumerate(self.files):
+            match self.kind:
+                case "parquet":
+                    found += parquet_source.units(index, file)
+                case "jsonl":
+                    found += jsonl.units(index, file)
+                case "text":
+                    found += plain_text.units(index, file)
+                case other:
+                    assert_never(other)
+        return found
+
+    def read(
+        self,
+        unit: Unit,
+        *,
+        on_fault: Callable[[Fault], None] | None = None,
+        on_share: Callable[[float], None] = lambda _: None,
+    ) -> Generator[str, None, None]:
+        """The documents of one unit in order, the empty ones too (a null is an empty one).
+
+        `on_share` hears how much of the unit (0..1) has been read. `on_fault` hears of each record that could not be
+        taken as it is; without it they go to `faults`. Close it where it may not be read to its end: it holds a file
+        open. Raises UnreadableSource.
+        """
+        file = self.files[unit.file]
+        on_fault = on_fault or self.faults.add
+        try:
+            match self.kind:
+                case "parquet":
+                    yield from parquet_source.read(file, unit, self.text_column, on_fault=on_fault, on_share=on_share)
+                case "jsonl":
+                    yield from jsonl.read(file, unit, self.text_column, on_fault=on_fault, on_share=on_share)
+                case "text":
+                    cut = not file.form_feed and len(self.files) < FEW_FILES
+                    yield from plain_text.read(file, unit, cut=cut, on_share=on_share)
+                case other:
+                    assert_never(other)
+        except OSError as error:
+            raise UnreadableSource(f"{file.name} cannot be read any further: {error.strerror or error}.") from error
 
     def documents(self) -> Generator[str, None, None]:
-        """Every document in order, the empty ones too (a null in a parquet column is an empty one).
+        """Every document of every unit, with `share` kept up to date."""
+        total = sum(file.bytes for file in self.files) or 1
+        before = 0
+        self.share = 0.0
 
-        Close it where it may not be read to its end: it holds a file open.
-        """
-        self._before = 0
-        for file in self.files:
-            self._at(file, 0.0)
-            try:
-                yield from self._rows(file) if self.kind == "parquet" else self._texts(file)
-            except (pa.ArrowException, OSError) as error:
-                reason = str(error).splitlines()[0].rstrip(".")
-                raise UnreadableSource(f"{file.name} cannot be read any further: {reason}.") from error
-            self._before += file.bytes
+        def at(share: float) -> None:
+            self.share = (before + share * unit.bytes) / total
+
+        for unit in self.units():
+            at(0.0)
+            yield from self.read(unit, on_share=at)
+            before += unit.bytes
         self.share = 1.0
 
-    def _at(self, file: SourceFile, share: float) -> None:
-        self.share = (self._before + share * file.bytes) / self._total
-
-    def _rows(self, file: SourceFile) -> Iterator[str]:
-        with _open_parquet(file, self.text_column) as parquet:
-            rows = parquet.metadata.num_rows
-            row = 0
-            for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=[self.text_column], use_threads=False):
-                # As bytes: pyarrow does not check that its strings are UTF-8, and the message needs the offset.
-                for value in batch.column(0).cast(pa.large_binary()):
-                    yield self._utf8(file.name, row, value.as_py() or b"")
-                    row += 1
-                self._at(file, row / max(rows, 1))
-
-    def _utf8(self, name: str, row: int, value: bytes) -> str:
-        try:
-            return value.decode()
-        except UnicodeDecodeError as error:
-            raise UnreadableSource(
-                f'{name}: row {row} of column "{self.text_column}" is not UTF-8 text '
-                f"(byte {error.start}, 0x{value[error.start]:02x}); write it as UTF-8 and try again."
-            ) from error
-
-    def _texts(self, file: SourceFile) -> Iterator[str]:
-        with file.path.open("rb") as binary:
-            chunks = self._decoded(file, binary)
-            cut = not file.form_feed and len(self.files) < FEW_FILES
-            yield from passages(chunks) if cut else separated(chunks)
-
-    def _decoded(self, file: SourceFile, binary: IO[bytes]) -> Iterator[str]:
-        """The file's text in chunks, a byte-order mark dropped and line ends as \\n (as Python's text mode)."""
-        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
-        position = 0
-        while True:
-            chunk = binary.read(CHUNK_BYTES)
-            position += len(chunk)
-            try:
-                text = decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                # error.object also holds the bytes kept from the chunk before.
-                offset = position - len(error.object) + error.start
-                raise UnreadableSource(
-                    f"{file.name} is not UTF-8 text: byte {offset} (0x{error.object[error.start]:02x}) "
-                    "cannot be decoded; save the file as UTF-8 and try again."
-                ) from error
-            self._at(file, position / max(file.bytes, 1))
-            yield text
-            if not chunk:
-                return
-
-
-def passages(chunks: Iterator[str]) -> Iterator[str]:
-    """Cut a text into passages that joined give it again.
-
-    Each ends at the first blank lines after PASSAGE_MIN characters; a text without any up to PASSAGE_MAX is
-    cut at its last line end before that, else at its last space, else right there.
-    """
-    held = ""
-    for chunk in chunks:
-        held += chunk
-        start = 0
-        while len(held) - start > 2 * PASSAGE_MAX:  # enough that no run of blank lines is cut by the chunk's end
-            end = _passage_end(held, start)
-            yield held[start:end]
-            start = end
-        held = held[start:]
-    start = 0
-    while start < len(held):
-        end = _passage_end(held, start)
-        yield held[start:end]
-        start = end
-
-
-def _passage_end(text: str, start: int) -> int:
-    limit = start + PASSAGE_MAX
-    if blank := _BLANK_LINES.search(text, start + PASSAGE_MIN, limit):
-        return blank.end()
-    if len(text) <= limit:
-        return len(text)
-    for mark in ("\n", " "):
-        if (found := text.rfind(mark, start + PASSAGE_MIN, limit)) >= 0:
-            return found + 1
-    return limit
-
-
-def separated(chunks: Iterator[str]) -> Iterator[str]:
-    """What stands between form feeds; without any, the whole text."""
-    held: list[str] = []
-    length = 0
-    for chunk in chunks:
-        *ended, last = chunk.split("\f")
-        for part in ended:
-            yield "".join(held) + part
-            held, length = [], 0
-        held.append(last)
-        length += len(last)
-        if length > DOCUMENT_MAX:
-            text = "".join(held)
-            end = text.rfind("\n", DOCUMENT_MAX // 2) + 1 or len(text)
-            yield text[:end]
-            held, length = [text[end:]], len(text) - end
-    yield "".join(held)
-
-
-def _open_parquet(file: SourceFile, column: str) -> Any:
-    try:
-        parquet = pq.ParquetFile(file.path, memory_map=True)
-        _check_column(file.name, parquet.schema_arrow, column)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a damaged column name
-        raise UnreadableSource(
-            f"{file.name} is not a parquet file, or not the whole of one ({file.bytes:,} bytes)."
-        ) from error
-    return parquet
-
-
-def _check_column(name: str, schema: Any, column: str) -> None:
-    if column not in schema.names:
-        there = ", ".join(schema.names)
-        raise UnreadableSource(f'{name} has no column "{column}". Its columns are: {there}. Set text_column to one.')
-    of = schema.field(column).type
-    if pa.types.is_dictionary(of):
-        of = of.value_type
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    if not any(test(of) for test in tests):
-        raise UnreadableSource(f'{name}: column "{column}" holds {of}, not text. Set text_column to one of text.')
+    def described(self) -> list[dict[str, Any]]:
+        """Each file for the manifest: name, bytes, sha256, and which column holds its text, in which published corpus' form."""
+        found = []
+        for file in self.files:
+            row: dict[str, Any] = {"name": file.name, "bytes": file.bytes, "sha256": file.sha256}
+            if self.kind == "parquet":
+                row["text_column"] = parquet_source.column_of(file, self.text_column)
+                row["schema"] = parquet_source.schema_name(file)
+            elif self.kind == "jsonl":
+                row["text_column"] = jsonl.field_of(file, self.text_column)
+                row["schema"] = jsonl.schema_name(file)
+            found.append(row)
+        return found

@@ -1,19 +1,20 @@
 """What torch.save wrote, read as data: nothing in the file is run, and what a file of plain tensors never holds is refused.
 
-Such a file is a zip archive of data/<key>, the raw bytes of each storage, and data.pkl, which names them.
-A pickle is a program whose instructions may call anything. pickletools only decodes them; the machine below
-then carries out those that build dictionaries, lists, numbers, text and descriptions of tensors. A call is
-answered for three names, which are compared as text and never imported; every other instruction or name
-ends the reading.
+Such a file is a zip archive of data/<key>, the raw bytes of each storage, and data.pkl, a pickle that names them. Its plain
+instructions are carried out by worker/plain_pickle.py, those that describe tensors here. A call is answered for
+three names, which are compared as text and never imported; every other instruction or name ends the reading.
 """
 
 import math
-import pickletools
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
+
+from worker.plain_pickle import Machine, Unreadable, expect
+
+__all__ = ["Described", "TorchFile", "Unreadable", "build"]
 
 LARGEST_PICKLE = 64 << 20
 """Bytes: GPT-2 XL's checkpoint with its optimiser has 0.3 million."""
@@ -32,10 +33,6 @@ _REBUILD = "torch._utils _rebuild_tensor_v2"
 _ORDERED = "collections OrderedDict"
 _BROKEN_ZIP = (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError)  # what zipfile raises for odd bytes
 _NAMES = {_REBUILD, _ORDERED, *(f"torch {storage}" for storage in _DTYPES)}
-
-
-class Unreadable(Exception):
-    """The file is damaged, or holds what no checkpoint of plain tensors does; nothing of it was run."""
 
 
 class Name(NamedTuple):
@@ -126,120 +123,52 @@ class TorchFile:
 
 def build(pickled: bytes) -> Any:
     """What a pickle of plain values and tensors describes. Raises Unreadable at the first thing that is neither."""
-    try:
-        return _Machine().run(pickled)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise Unreadable(f"The file's pickle is damaged: {error}") from error
+    return _Machine().run(pickled)
 
 
-class _Machine:
-    """A pickle's stack and memo, protocol 2, with harmless instructions only."""
+class _Machine(Machine):
+    """The plain instructions, and those that torch.save describes tensors with."""
 
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []  # what lay on the stack at each open mark
-        self.memo: dict[int, Any] = {}
+    foreign = "which torch.save does not write"
 
-    def run(self, pickled: bytes) -> Any:
-        argument: Any
-        for opcode, argument, position in pickletools.genops(pickled):
-            match opcode.name:
-                case "PROTO":
-                    pass
-                case "STOP":
-                    (result,) = self.stack
-                    return result
-                case "NONE" | "NEWTRUE" | "NEWFALSE":
-                    self.stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
-                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
-                    self.stack.append(argument)
-                case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
-                    self.stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[opcode.name]())
-                case "MARK":
-                    self.marks.append(self.stack)
-                    self.stack = []
-                case "TUPLE":
-                    items = tuple(self.since_mark())  # which puts another stack in place
-                    self.stack.append(items)
-                case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                    self.stack.append(tuple(self.take(int(opcode.name[-1]))))
-                case "APPEND":
-                    self.extend(self.take(1))
-                case "APPENDS":
-                    self.extend(self.since_mark())
-                case "SETITEM":
-                    self.update(self.take(2))
-                case "SETITEMS":
-                    self.update(self.since_mark())
-                case "BINPUT" | "LONG_BINPUT":
-                    self.memo[argument] = self.stack[-1]
-                case "BINGET" | "LONG_BINGET":
-                    self.stack.append(self.memo[argument])
-                case "GLOBAL":
-                    if argument not in _NAMES:
-                        raise Unreadable(
-                            f"The file asks for {argument.replace(' ', '.')[:100]}, which no checkpoint of plain tensors needs. It was not run."
-                        )
-                    self.stack.append(Name(argument))
-                case "BINPERSID":
-                    self.stack.append(_storage(self.stack.pop()))
-                case "REDUCE":
-                    name, arguments = self.take(2)
-                    self.stack.append(_called(name, arguments))
-                case "BUILD":  # the _metadata of a module's dictionary, which is of no use here
-                    target, _ = self.take(2)
-                    _expect(isinstance(target, dict), "state for something that has none")
-                    self.stack.append(target)
-                case other:
+    def other(self, instruction: str, argument: Any, position: int | None) -> None:
+        match instruction:
+            case "GLOBAL":
+                if argument not in _NAMES:
                     raise Unreadable(
-                        f"The file's pickle has {other} at byte {position}, which torch.save does not write."
+                        f"The file asks for {argument.replace(' ', '.')[:100]}, which no checkpoint of plain tensors needs. It was not run."
                     )
-        raise Unreadable("The file's pickle has no end.")
-
-    def take(self, count: int) -> list[Any]:
-        _expect(len(self.stack) >= count, "fewer values than an instruction takes")
-        taken = self.stack[-count:]
-        del self.stack[-count:]
-        return taken
-
-    def since_mark(self) -> list[Any]:
-        taken, self.stack = self.stack, self.marks.pop()
-        return taken
-
-    def extend(self, items: list[Any]) -> None:
-        _expect(isinstance(self.stack[-1], list), "an item for something that is no list")
-        self.stack[-1].extend(items)
-
-    def update(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        _expect(isinstance(target, dict) and len(items) % 2 == 0, "an entry for something that is no dictionary")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            _expect(isinstance(key, str | int), "a key that is neither text nor a number")
-            target[key] = value
+                self.stack.append(Name(argument))
+            case "BINPERSID":
+                self.stack.append(_storage(self.stack.pop()))
+            case "REDUCE":
+                name, arguments = self.take(2)
+                self.stack.append(_called(name, arguments))
+            case "BUILD":  # the _metadata of a module's dictionary, which is of no use here
+                target, _ = self.take(2)
+                expect(isinstance(target, dict), "state for something that has none")
+                self.stack.append(target)
+            case _:
+                super().other(instruction, argument, position)
 
 
 def _storage(identity: Any) -> Storage:
     kind, name, key, _, numel = identity  # the fourth is the device it was on
-    _expect(kind == "storage" and isinstance(name, Name), "a reference that is no storage")
-    _expect(isinstance(key, str) and key.isdecimal() and _counts(numel), "a storage without a number")
+    expect(kind == "storage" and isinstance(name, Name), "a reference that is no storage")
+    expect(isinstance(key, str) and key.isdecimal() and _counts(numel), "a storage without a number")
     return Storage(key, _DTYPES[name.text.removeprefix("torch ")], numel)
 
 
 def _called(name: Any, arguments: Any) -> Any:
-    _expect(isinstance(name, Name) and isinstance(arguments, tuple), "a call of something that is no name")
+    expect(isinstance(name, Name) and isinstance(arguments, tuple), "a call of something that is no name")
     if name.text == _ORDERED and not arguments:
         return {}  # keeps its order, too
-    _expect(name.text == _REBUILD and len(arguments) in (6, 7), "a call that makes no tensor")
+    expect(name.text == _REBUILD and len(arguments) in (6, 7), "a call that makes no tensor")
     storage, offset, size, stride = arguments[:4]
-    _expect(isinstance(storage, Storage) and isinstance(size, tuple) and isinstance(stride, tuple), "no tensor")
-    _expect(_counts(offset, *size, *stride) and len(size) == len(stride) <= 8 and 0 not in size, "no tensor's shape")
+    expect(isinstance(storage, Storage) and isinstance(size, tuple) and isinstance(stride, tuple), "no tensor")
+    expect(_counts(offset, *size, *stride) and len(size) == len(stride) <= 8 and 0 not in size, "no tensor's shape")
     return Described(storage, offset, size, stride)
 
 
 def _counts(*numbers: Any) -> bool:
     return all(type(number) is int and 0 <= number < 1 << 48 for number in numbers)
-
-
-def _expect(condition: bool, what: str) -> None:
-    if not condition:
-        raise Unreadable(f"The file's pickle is damaged: {what}.")

@@ -51,20 +51,39 @@ class Sample:
         return (text for _, text in sorted(self._heap, reverse=True))
 
 
-def choose(spec: DatasetSpec, source: Source, gpt2_ranks: Callable[[], Ranks], progress: Progress) -> Tokenizer:
-    """The tokenizer that `spec` asks for; reads the documents only where it has to."""
+def characters_of(source: Source, progress: Progress) -> int:
+    """Of the whole text, for a split by its tail."""
+    found = 0
+    with closing(source.documents()) as read:
+        for text in read:
+            found += len(text)
+            progress.at(source.share)
+    return found
+
+
+def choose(
+    spec: DatasetSpec, source: Source, ranks: Callable[[str], Ranks], progress: Progress, boundary: int | None = None
+) -> Tokenizer:
+    """The tokenizer that `spec` asks for; reads the documents only where it has to.
+
+    `ranks` finds those of a published vocabulary. `boundary`: as encode's.
+    """
     kind = spec.tokenizer.kind
     if kind == "bytes":
         return Bytes()
-    if kind == "gpt2":
-        return BytePairs(gpt2_ranks(), kind)
+    if kind not in ("bpe", "characters"):
+        return BytePairs(ranks(kind), kind)
     below = val_below(spec.val_share)
     sample = Sample()
     characters: set[str] = set()
-    documents = text_bytes = 0
+    documents = text_bytes = position = 0
     with closing(source.documents()) as read:
         for text in read:
+            position += len(text)
             if is_empty(text):
+                # Left out of a split by hash; a text that is split by its tail keeps its blanks.
+                if kind == "characters" and boundary is not None:
+                    characters.update(text)
                 continue
             if kind == "characters":
                 # Validation's too: a character that never occurs in train may still occur there.
@@ -73,11 +92,12 @@ def choose(spec: DatasetSpec, source: Source, gpt2_ranks: Callable[[], Ranks], p
             else:
                 utf8 = text.encode()
                 hashed = text_hash(utf8)
-                if hashed >= below:
-                    sample.add(hashed, text)
+                train = text if boundary is None else text[: max(0, boundary - position + len(text))]
+                if train and (boundary is not None or hashed >= below):
+                    sample.add(hashed, train)
                 text_bytes += len(utf8)
             documents += 1
             progress.at(source.share, documents=documents, text_bytes=text_bytes)
     if kind == "characters":
-        return Characters(characters, with_eot=not source.one_text)
+        return Characters(characters, with_eot=not source.one_text and boundary is None)
     return train_bpe(sample.texts(), spec.tokenizer.vocab_size)

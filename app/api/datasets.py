@@ -1,21 +1,26 @@
 """Datasets: add, list, look at, prepare again, take off the list."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from app import datasets, shapes
+from app import artifacts, datasets, reports, shapes
 from app.api.body import Json, JsonResponse
-from app.api.deps import DatasetId, Db, Limit, Now, Offset
+from app.api.deps import Config, DatasetId, Db, Limit, Now, Offset
 from app.api.problems import problems
+from app.contract import ids
 from app.contract.dataset import DatasetSpec
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
 from app.shapes import DatasetJson
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+
+class DocumentList(TypedDict):
+    documents: list[dict[str, Any]]
 
 
 class DatasetList(TypedDict):
@@ -54,9 +59,45 @@ def create(spec: Annotated[DatasetSpec, Json(DatasetSpec)], db: Db, now: Now) ->
 
 @router.get("/{dataset_id}", response_model=DatasetJson, summary="Look at a dataset", responses=problems(NotFound))
 def look(dataset_id: DatasetId, db: Db) -> Response:
-    """With the manifest once it is ready: counts, hashes, tokenizer, statistics."""
+    """With the manifest once it is ready: counts, hashes, tokenizer, statistics. By id, a deleted one that runs refer to
+    is still here.
+    """
     with db.read() as tx:
-        return JsonResponse(shapes.dataset(datasets.get(tx, dataset_id)))
+        return JsonResponse(shapes.dataset(datasets.get(tx, dataset_id, deleted=True)))
+
+
+@router.get(
+    "/{dataset_id}/manifest",
+    response_model=dict[str, Any],
+    summary="Fetch its manifest",
+    responses=problems(NotFound, Conflict),
+)
+def manifest(dataset_id: DatasetId, db: Db) -> Response:
+    """What is in it, as a file: sources and token files with their SHA-256, counts, tokenizer, example documents. Its
+    ETag is the fingerprint that runs keep: the SHA-256 of the canonical JSON that is sent.
+    """
+    with db.read() as tx:
+        dataset = datasets.get(tx, dataset_id, deleted=True)
+        if dataset.manifest is None:
+            raise Conflict(f"The dataset is {dataset.state}; it has no manifest yet.")
+        text, sha256 = datasets.canonical(dataset.manifest), dataset.manifest_sha256
+    name = f"{ids.show('dataset', dataset.id)}-manifest.json"
+    headers = {"ETag": f'"{sha256}"', "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type="application/json", headers=headers)
+
+
+@router.get(
+    "/{dataset_id}/documents",
+    response_model=DocumentList,
+    summary="Example documents with their tokens",
+    responses=problems(NotFound),
+)
+def documents(dataset_id: DatasetId, db: Db) -> Response:
+    """The first documents and a fixed random sample, cut short: text, ids, and the piece of text each id stands for."""
+    with db.read() as tx:
+        dataset = datasets.get(tx, dataset_id, deleted=True)
+    shown: DocumentList = {"documents": (dataset.manifest or {}).get("preview", [])}
+    return JsonResponse(shown)
 
 
 @router.post(
@@ -73,6 +114,23 @@ def retry(dataset_id: DatasetId, db: Db, now: Now) -> Response:
     return JsonResponse(db.write(again))
 
 
+@router.post(
+    "/{dataset_id}/report", response_model=DatasetJson, summary="Read what is in it again", responses=problems(NotFound, Conflict)
+)  # fmt: skip
+def report(dataset_id: DatasetId, db: Db, now: Now) -> Response:
+    """Any worker reads the tokens once more and reports lengths, duplicates, leakage, entropies and whether validation
+    looks like train; the first time that happens by itself. `report` in the dataset's JSON shows how far it is, and
+    keeps the last result meanwhile.
+    """
+
+    def ask(tx: Tx) -> DatasetJson:
+        dataset = datasets.get(tx, dataset_id)
+        reports.ask(tx, dataset, now=now)
+        return shapes.dataset(dataset)
+
+    return JsonResponse(db.write(ask))
+
+
 @router.delete(
     "/{dataset_id}",
     status_code=204,
@@ -80,7 +138,9 @@ def retry(dataset_id: DatasetId, db: Db, now: Now) -> Response:
     summary="Take off the list",
     responses=problems(NotFound, Conflict),
 )
-def delete(dataset_id: DatasetId, db: Db, now: Now) -> Response:
-    """Runs that read it keep its manifest; runs that still need it must be stopped first."""
-    db.write(lambda tx: datasets.delete(tx, datasets.get(tx, dataset_id), now=now))
+def delete(dataset_id: DatasetId, db: Db, config: Config, now: Now) -> Response:
+    """Runs that read it keep its manifest; runs that still need it must be stopped first. The server's copies of its
+    files go; those on a worker's disk stay until they are removed there.
+    """
+    artifacts.unlink(config.store, db.write(lambda tx: datasets.delete(tx, datasets.get(tx, dataset_id), now=now)))
     return Response(status_code=204)

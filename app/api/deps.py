@@ -1,8 +1,9 @@
 """What routes are handed: the database, the settings and the time, each under a name."""
 
+import hashlib
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from app.db import Database
 from app.settings import Settings
@@ -24,9 +25,17 @@ async def _now(request: Request) -> float:
     return float(request.app.state.clock())
 
 
+async def _body_sha256(request: Request) -> str:
+    return hashlib.sha256(await request.body()).hexdigest()
+
+
 Db = Annotated[Database, Depends(_db)]
 Config = Annotated[Settings, Depends(_settings)]
 Now = Annotated[float, Depends(_now)]
+BodySha256 = Annotated[str, Depends(_body_sha256)]
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=200, description="The same key and body within 24 h give the same run.")
+]
 
 Offset = Annotated[int, Query(ge=0, le=1_000_000_000, description="Rows to skip.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Rows to answer, at most 500.")]

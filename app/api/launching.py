@@ -9,7 +9,7 @@ from sqlalchemy import select
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from app import datasets, launches, nanogpt, preflight, shapes, workers
+from app import datasets, forks, launches, nanogpt, preflight, runs, shapes, workers
 from app.api.body import Json, JsonResponse
 from app.api.deps import Db
 from app.api.problems import problems
@@ -18,7 +18,7 @@ from app.contract.config import RunConfig
 from app.contract.dataset import Manifest
 from app.contract.presets import PRESETS
 from app.db import Tx
-from app.errors import Invalid, NotFound
+from app.errors import FieldError, Invalid, NotFound
 from app.launches import Launch
 from app.tables import Dataset, Worker
 
@@ -35,6 +35,18 @@ class PresetJson(TypedDict):
 
 class PresetList(TypedDict):
     presets: list[PresetJson]
+
+
+class Origin(forks.Beginning):
+    """A fork that might be made."""
+
+    run: str = Field(pattern=f"^{ids.PATTERN}$", description="The run it would start from (r-0001).")
+
+
+class Plan(Launch):
+    """A launch, or a fork, that nobody has asked for yet."""
+
+    fork: Origin | None = None
 
 
 class Pasted(BaseModel):
@@ -69,21 +81,34 @@ def schema() -> Response:
     "/preflight", response_model=dict[str, Any], summary="Numbers before the launch", responses=problems(Invalid),
     openapi_extra={"x-body": {"preset": "tiny", "config": {"optim": {"weight_decay": 0.3}}}},
 )  # fmt: skip
-def check(launch: Annotated[Launch, Json(Launch)], db: Db) -> Response:
-    """The body of a launch; nothing is stored. Parameters, tokens, epochs, effective decay and its timescale,
+def check(launch: Annotated[Plan, Json(Plan)], db: Db) -> Response:
+    """The body of a launch; nothing is stored. With `fork`, `config` is what differs from that run's, and tokens, time
+    and decay are those of the steps that are left. Parameters, tokens, epochs, effective decay and its timescale,
     checkpoint size, memory by part and whether it fits the workers' devices, time at the last measured speed, and
     warnings such as "this λ cannot matter in this run".
     """
-    config = launches.resolve_config(launch)
     with db.read() as tx:
+        config, first_step = _planned(tx, launch)
         dataset = _dataset(tx, config.data.dataset)
         manifest = Manifest.model_validate(dataset.manifest) if dataset is not None and dataset.manifest else None
         speeds, devices = _speeds(tx, launch.worker), workers.devices(tx, launch.worker)
-    numbers = preflight.preflight(config, manifest, speeds, devices)
+    numbers = preflight.preflight(config, manifest, speeds, devices, first_step)
     shown = asdict(numbers) | {"warnings": [warning._asdict() for warning in numbers.warnings]}
     shown["decay_verdict"] = getattr(numbers.decay_verdict, "value", numbers.decay_verdict)
     shown = {name: shapes.countable(value) if type(value) is int else value for name, value in shown.items()}
     return JsonResponse({**shown, "config": config.model_dump(mode="json")})
+
+
+def _planned(tx: Tx, plan: Plan) -> tuple[RunConfig, int]:
+    """(the whole configuration, the step it starts at)."""
+    if plan.fork is None:
+        return launches.resolve_config(plan), 0
+    try:
+        parent = runs.get(tx, plan.fork.run)
+    except NotFound as error:
+        raise Invalid([FieldError("/fork/run", error.detail)]) from None
+    checkpoint, config = forks.resolve(tx, parent, plan.fork, plan.config)
+    return config, checkpoint.step
 
 
 def _dataset(tx: Tx, text: str) -> Dataset | None:

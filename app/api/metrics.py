@@ -126,7 +126,9 @@ def _file(db: Database, run_id: str, key: list[str] | None, form: export.Format)
 
 
 Keys = Annotated[list[str] | None, Query(max_length=MOST_KEYS, description="Only these.")]
-PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"example": "step,train/loss,val/loss\n0,,8.31\n1,8.30,\n"}}}}
+PLAIN: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {"example": "step,train/loss,val/loss\n0,,8.31\n1,8.30,\n"}}}
+}
 
 
 @router.get("/runs/{run_id}/metrics.csv", response_class=Response, summary="All points as CSV",

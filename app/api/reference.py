@@ -29,6 +29,7 @@ TAGS = {
     "launching": "Presets, the configuration's fields, and numbers to look at before a launch.",
     "datasets": "Text made into tokens by a worker, split into train and validation by a hash of each document.",
     "checkpoints": "Saved states of runs. They stay with the worker that made them until someone asks.",
+    "samples": "Text written from a run's checkpoints, or by a run while it trains; it can be followed while it is written.",
     "workers": "The machines that train and prepare.",
     "artifacts": "Files that the other side needs, known by their SHA-256: resumable in both directions.",
     "worker protocol": "What a worker and the server say to each other; also open to a client that feeds an external run.",

@@ -1,9 +1,8 @@
 """Runs: launch, list, look at, tell what to do."""
 
-import hashlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from starlette.responses import Response
@@ -11,7 +10,7 @@ from typing_extensions import TypedDict
 
 from app import checkpoints, events, extension, jobs, runs, shapes
 from app.api.body import Json, JsonResponse
-from app.api.deps import Config, Db, Limit, Now, Offset, RunId
+from app.api.deps import BodySha256, Config, Db, IdempotencyKey, Limit, Now, Offset, RunId
 from app.api.problems import problems
 from app.contract import ids
 from app.contract.states import RunState
@@ -53,10 +52,6 @@ class Note(BaseModel):
     step: int | None = Field(None, ge=0, le=2**53)
 
 
-async def _body_sha256(request: Request) -> str:
-    return hashlib.sha256(await request.body()).hexdigest()
-
-
 @router.post(
     "",
     status_code=201,
@@ -69,13 +64,11 @@ async def _body_sha256(request: Request) -> str:
 )
 def launch(
     launch: Annotated[Launch, Json(Launch)],
-    body_sha256: Annotated[str, Depends(_body_sha256)],
+    body_sha256: BodySha256,
     db: Db,
     config: Config,
     now: Now,
-    idempotency_key: Annotated[
-        str | None, Header(max_length=200, description="The same key and body within 24 h give the same run.")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """`config` is any part of a run's configuration, merged over the preset's (or the defaults). Every field is
     checked; an unknown one is refused. A worker claims the run as soon as its dataset is ready.

@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
 dataset = typer.Typer(help="Datasets: add, list, show.", no_args_is_help=True)
 app.add_typer(dataset, name="dataset")
 
@@ -167,80 +168,6 @@ def resume(run: RunId, url: Url = None, token: Token = None, as_json: AsJson = F
     _act(run, "resume", url, token, as_json)
 
 
-@dataset.command("add")
-def dataset_add(
-    files: Annotated[
-        list[str], typer.Argument(help="Files here, uploaded; with --on-worker paths on the worker's disk.")
-    ],
-    name: Annotated[str | None, typer.Option(help="Else the first file's name.")] = None,
-    kind: Annotated[str | None, typer.Option(help="parquet or text; else by the files' names.")] = None,
-    text_column: Annotated[str, typer.Option(help="The parquet column that holds the text.")] = "text",
-    tokenizer: Annotated[str, typer.Option(help="bpe, gpt2, bytes or characters.")] = "bpe",
-    vocab_size: Annotated[int, typer.Option(help="Entries of a bpe vocabulary.")] = 4096,
-    val_share: Annotated[float, typer.Option(help="Share of documents kept for validation.")] = 0.1,
-    on_worker: Annotated[
-        bool, typer.Option("--on-worker", help="The paths are on the worker, under a data root.")
-    ] = False,
-    url: Url = None,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Upload files and have a worker prepare them."""
-    kind = kind or ("parquet" if all(file.endswith(".parquet") for file in files) else "text")
-    spec: dict[str, Any] = {
-        "name": name or Path(files[0]).stem, "kind": kind, "text_column": text_column, "val_share": val_share,
-        "tokenizer": {"kind": tokenizer, "vocab_size": vocab_size},
-    }  # fmt: skip
-    with Rest(place(url, token)) as rest:
-        if on_worker:
-            spec["files"] = [{"name": Path(file).name, "path": file} for file in files]
-        else:
-            from app.cli.upload import upload
-
-            spec["files"] = [upload(rest, Path(file)) for file in files]
-        made = rest.post("datasets", spec)
-        if as_json:
-            _print(made)
-        else:
-            typer.echo(f"{made['id']} {made['name']}: {made['state']}. {rest.url}/datasets/{made['id']}")
-
-
-@dataset.command("list")
-def dataset_list(url: Url = None, token: Token = None, as_json: AsJson = False) -> None:
-    """List datasets."""
-    from app.cli import show
-
-    with Rest(place(url, token)) as rest:
-        found = rest.get("datasets")
-    if as_json:
-        _print(found)
-    else:
-        show.datasets(found["datasets"])
-
-
-@dataset.command("show")
-def dataset_show(
-    dataset: Annotated[str, typer.Argument(help="A dataset's id, d-0001.")],
-    url: Url = None,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """One dataset with its counts."""
-    with Rest(place(url, token)) as rest:
-        found = rest.get(f"datasets/{dataset}")
-    if as_json:
-        _print(found)
-        return
-    typer.echo(f"{found['id']} {found['name']}: {found['state']} {found['detail']}".rstrip())
-    if manifest := found["manifest"]:
-        for split in ("train", "val"):
-            part = manifest[split]
-            typer.echo(f"{split:5}  {part['tokens']:,} tokens in {part['documents']:,} documents")
-        typer.echo(
-            f"{manifest['tokenizer']['kind']}, {manifest['tokenizer']['vocab_size']:,} entries, {manifest['bytes_per_token']:.2f} bytes a token"
-        )
-
-
 @app.command()
 def link(url: Url = None, token: Token = None, as_json: AsJson = False) -> None:
     """Print a fresh one-time sign-in link."""
@@ -292,11 +219,11 @@ def _act(run: str, verb: str, url: str | None, token: str | None, as_json: bool)
         typer.echo(f"{changed['id']} {changed['name']}: {changed['state']}, {changed['meaning']}.")
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def _assignment(text: str, form: str = "--set takes section.field=value, as schedule.min_lr=0") -> tuple[str, Any]:
     """("schedule.min_lr", 0) of "schedule.min_lr=0"; a value that is not JSON is taken as text."""
     key, equals, value = text.partition("=")
-    if not equals or "." not in key:
-        raise CliError(f"--set takes section.field=value, as schedule.min_lr=0; got {text!r}.", USAGE)
+    if not equals or ("." in form.split("=")[0] and "." not in key):
+        raise CliError(f"{form}; got {text!r}.", USAGE)
     try:
         return key.strip(), json.loads(value)
     except ValueError:

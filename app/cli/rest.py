@@ -1,8 +1,10 @@
 """How the command line reaches a server: where it is, which token, and what each refusal means as an exit code."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from app.contract.home import plateau_home
@@ -94,6 +96,23 @@ class Rest:
             )
         )
         return int(answer.headers.get("Upload-Offset", offset + len(content)))
+
+    def download(self, sha256: str, target: Path) -> None:
+        """An artifact into a file, which appears under its name only when it is whole and has this hash."""
+        part, found = target.with_name(f".{target.name}.part"), hashlib.sha256()
+        try:
+            with self.http.stream("GET", f"artifacts/{sha256}") as answer, part.open("wb") as file:
+                if not answer.is_success:
+                    answer.read()
+                    raise refusal(answer)
+                for piece in answer.iter_bytes():
+                    found.update(piece)
+                    file.write(piece)
+            if found.hexdigest() != sha256:
+                raise CliError(f"{target.name} arrived damaged; try again.", FAILED)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
     def uploaded(self, sha256: str, size: int) -> int:
         """How much of a file the server has."""

@@ -134,6 +134,16 @@ class EvalConfig(Section):
         ge=2,
         le=1_000_000,
     )
+    sample_every: int = setting(
+        0, "Sample every", "Steps between texts that the run writes while it trains; 0: none. Training waits for each.",
+        unit="steps", ge=0, le=100_000_000,
+    )  # fmt: skip
+    sample_prompt: str = setting(
+        "", "Sample prompt", "What such a text begins with; empty: the start of a document.", max_length=2000
+    )
+    sample_tokens: int = setting(
+        100, "Sample tokens", "Tokens of such a text, at temperature 0.8 and with the run's seed.", unit="tokens", ge=1, le=1000
+    )  # fmt: skip
 
 
 class CheckpointConfig(Section):
@@ -176,6 +186,10 @@ class SystemConfig(Section):
         "on: logits (tokens × vocabulary) exist for a few hundred tokens at a time, which saves memory and costs a little time. auto: only where they would take more than 1 GiB and a tenth of the memory.",
     )  # fmt: skip
     threads: int = setting(0, "CPU threads", "0 uses all cores the worker may use.", unit="threads", ge=0, le=1024)
+    devices: int = setting(
+        1, "Devices", "Devices of one worker that share each step's micro-batches; the losses are those of one device. Must divide the accumulation.",
+        unit="devices", usual="1 to 8", ge=1, le=64,
+    )  # fmt: skip
 
 
 class RunConfig(Section):
@@ -189,6 +203,18 @@ class RunConfig(Section):
     eval: Annotated[EvalConfig, Field(title="Evaluation")] = EvalConfig()
     checkpoint: Annotated[CheckpointConfig, Field(title="Checkpoints")] = CheckpointConfig()
     system: Annotated[SystemConfig, Field(title="System")] = SystemConfig()
+
+    @field_validator("system")
+    @classmethod
+    def _devices_share_the_batch(cls, system: SystemConfig, info: ValidationInfo) -> SystemConfig:
+        batch = info.data.get("batch")
+        if batch is not None and batch.accumulation % system.devices:
+            raise refuse(
+                "devices_share_the_batch", "The accumulation (batch.accumulation) of {accumulation} micro-batches cannot be shared equally by {devices} devices (system.devices); try {near}.",
+                accumulation=batch.accumulation, devices=system.devices,
+                near=-(-batch.accumulation // system.devices) * system.devices, at="devices",
+            )  # fmt: skip
+        return system
 
     @property
     def tokens_per_step(self) -> int:

@@ -20,12 +20,14 @@ BATCH_MAX_AGE_S = 0.25
 """The oldest point in a batch waits at most this long on the worker."""
 EXIT_REQUEUE = 75
 """A training process that was told to leave its machine (SIGTERM) exits with this after saving."""
+REASON_KILLED = "killed"
+"""Of a requeue: one of a run's several processes was killed, and the others were ended."""
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 Outcome = Literal["finished", "failed", "stopped", "paused", "requeue"]
-Command = Literal["stop", "terminate", "kill", "pause", "save", "evaluate", "delete_checkpoint"]
+Command = Literal["stop", "terminate", "kill", "pause", "save", "evaluate", "sample", "delete_checkpoint"]
 """stop: finish the step, save, exit 0. terminate: SIGTERM the child. kill: SIGKILL it. pause: as stop, state paused.
-save: checkpoint now. evaluate: evaluate now. A worker logs and otherwise ignores a command that it does not know."""
+save: checkpoint now. evaluate: evaluate now. sample: write text now, with the command's `sample` and `settings`. A worker logs and otherwise ignores a command that it does not know."""
 
 
 class Message(BaseModel):
@@ -59,6 +61,10 @@ class ClaimRequest(Message):
     protocol: int = Field(
         ge=0, le=1_000_000, description="An unknown version is answered with 426 and the version to install."
     )
+    free_devices: int = Field(
+        1, ge=0, le=64,
+        description="How many devices are free at this moment: a run that asks for more of them is not offered.",
+    )  # fmt: skip
     idempotency_key: str = Field(
         min_length=8,
         max_length=100,
@@ -88,6 +94,7 @@ class Claim(Message):
     dataset: str | None = None  #: d-0001, for train and prepare
     manifest: dict[str, Any] | None = None  #: the dataset's manifest, for train
     resume: dict[str, Any] | None = None  #: manifest of the checkpoint to go on from, or None to start afresh
+    numeric_path: dict[str, Any] | None = None  #: telemetry of the run this one was cloned from: what it computed with
     #: for send: what to move to the server; for resume from elsewhere: the checkpoint's files
     files: list[FileRef] = []
     store: str | None = None  #: the server's artifact folder; a worker on the same disk hard-links instead of sending
@@ -123,7 +130,9 @@ class Finish(Message):
     final_seq: int = Field(ge=0, description="Must equal acked_seq: finished implies a complete curve.")
     outcome: Outcome
     exit: int | None = Field(None, ge=-1000, le=1000, description="The child's exit code; negative for a signal.")
-    reason: str | None = Field(None, max_length=40, description="For failed: error, oom, non_finite.")
+    reason: str | None = Field(
+        None, max_length=40, description="For failed: error, oom, non_finite. For requeue: killed."
+    )
     summary: dict[str, Any] = Field(default_factory=dict, description="train: final numbers; prepare: the manifest.")
     log_tail: list[str] = Field(default_factory=list, max_length=200)
 

@@ -16,5 +16,8 @@ class Section(BaseModel):
 
 
 def refuse(kind: str, message: str, **values: Any) -> PydanticCustomError:
-    """A validation error whose text is a whole sentence, without pydantic's "Value error," in front."""
+    """A validation error whose text is a whole sentence, without pydantic's "Value error," in front.
+
+    A check between sections names in `at` the field of its own section that the message belongs to.
+    """
     return PydanticCustomError(kind, message, values)

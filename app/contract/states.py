@@ -63,6 +63,7 @@ class JobKind(StrEnum):
     send = "send"  #: move files that this worker holds to the server
     sample = "sample"  #: write text from a checkpoint
     adopt = "adopt"  #: turn another project's checkpoint file into a run with a checkpoint
+    export = "export"  #: write a checkpoint as another project's files
     report = "report"  #: read a prepared dataset again and say what is in it
 
 

@@ -4,14 +4,37 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
 
 from app.errors import PlateauError
-from app.pages import assets, compare, dataset_pages, launch, preferences, run_list, run_page, worker_page
+from app.pages import (
+    assets,
+    compare,
+    dataset_page,
+    dataset_pages,
+    importing,
+    launch,
+    preferences,
+    run_list,
+    run_page,
+    samples,
+    worker_page,
+)
 from app.pages.rendering import Renderer, page
 
 __all__ = ["render_error", "render_login", "router", "setup"]
 
 router = APIRouter(include_in_schema=False)
-# /runs/new and /runs/selected before /runs/{id}
-for part in (run_list, launch, run_page, compare, dataset_pages, worker_page, preferences):
+# /runs/new and /runs/selected before /runs/{id}, /datasets/new before /datasets/{id}
+for part in (
+    run_list,
+    launch,
+    importing,
+    samples,
+    run_page,
+    compare,
+    dataset_pages,
+    dataset_page,
+    worker_page,
+    preferences,
+):
     router.include_router(part.router)
 
 

@@ -7,24 +7,24 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from app.contract.dataset import DatasetSpec
+from app.contract.file_kinds import kind_of
 from app.errors import FieldError
 from app.i18n import N_, Speech
 from app.pages.forms import Form
 from app.pages.launch_form import FieldView, as_typed, bounds, meant
 
-BASICS = ("tokenizer.kind", "tokenizer.vocab_size", "val_share")
+BASICS = ("hub.repo", "hub.revision", "hub.pattern", "tokenizer.kind", "tokenizer.vocab_size", "split", "val_share")
 """Shown on top; every other field is folded below."""
 _BY_HAND = ("name", "kind", "files")
 GUESS = "guess"
 """The source's choice that leaves it to the files' names."""
-_ENDINGS = (
-    ("parquet", (".parquet", ".pq")),
-    ("jsonl", (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")),
-    ("tokens", (".bin", "meta.pkl")),
-)
+_READ = (GUESS, "parquet", "jsonl", "hub")
 MATTERS = {
     "tokenizer.vocab_size": ("tokenizer.kind", ("bpe",)),
-    "text_column": ("kind", (GUESS, "parquet", "jsonl", "hub")),
+    "text_column": ("kind", _READ),
+    "hub.repo": ("kind", ("hub",)),
+    "hub.revision": ("kind", ("hub",)),
+    "hub.pattern": ("kind", ("hub",)),
 }
 """Field -> (another field, its values for which the first one matters); a script hides it otherwise."""
 WORDS = {
@@ -42,6 +42,14 @@ WORDS = {
     "nanogpt": N_("end-of-text after it, as nanoGPT does"),
     "hash": N_("by a hash of each document's text"),
     "tail": N_("the last part of the text"),
+    "exact": N_("that are equal"),
+    "normalised": N_("that are equal but for case and blanks"),
+    "none": N_("no copies are removed"),
+    "exact": N_("equal texts"),
+    "normalised": N_("texts equal but for case and white space"),
+    "r50k_base": N_("r50k_base, GPT-2's as well"),
+    "cl100k_base": N_("cl100k_base, GPT-4's"),
+    "o200k_base": N_("o200k_base, GPT-4o's"),
 }
 """What stands for a choice of the contract; one that is not here stands for itself."""
 
@@ -65,7 +73,7 @@ class DatasetForm:
     """One state of the form: from the defaults, from another dataset's spec, or as a browser posted it."""
 
     def __init__(self, speech: Speech, start: dict[str, Any] | None = None, source: str = "") -> None:
-        spec = DatasetSpec.model_construct().model_dump() | (start or {})
+        spec = DatasetSpec.model_construct(name="").model_dump() | (start or {})
         self.speech, self.source = speech, source
         self.name: str = spec.get("name", "")
         self.kind: str = spec["kind"] if start else GUESS
@@ -91,8 +99,12 @@ class DatasetForm:
     def spec(self) -> dict[str, Any]:
         """The typed values as DatasetSpec takes them, numbers as numbers where they are some; it judges them."""
         files = [{"sha256": sha, "name": name} for sha, name in self.uploads]
-        files += [{"path": path, "name": posixpath.basename(path.rstrip("/")) or path} for path in self.paths.splitlines()]
-        kind = guessed_kind([file["name"] for file in files]) if self.kind == GUESS else self.kind
+        files += [
+            {"path": path, "name": posixpath.basename(path.rstrip("/")) or path} for path in self.paths.splitlines()
+        ]
+        kind = self.kind
+        if kind == GUESS:
+            kind = "hub" if self.typed.get("hub.repo") and not files else kind_of([one["name"] for one in files])
         spec: dict[str, Any] = {"name": self.name, "kind": kind, "files": files}
         for key, value in self.typed.items():
             into = spec
@@ -106,7 +118,9 @@ class DatasetForm:
         """Each message to its field: /tokenizer/vocab_size belongs to tokenizer.vocab_size, /files/0/path to files."""
         for pointer, message in errors:
             parts = [part for part in pointer.split("/") if part]
-            key = next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in FIELDS), parts[0] if parts else "")
+            named = (".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in FIELDS)
+            inside = (key for key in FIELDS if parts and key.startswith(f"{parts[0]}."))
+            key = next(named, next(inside, parts[0] if parts else ""))
             self.errors.setdefault(key, message)
 
     def homeless(self) -> list[str]:
@@ -121,7 +135,7 @@ class DatasetForm:
         return FieldView(
             key, say(str(info.title)), say(str(info.description)), say(extra.get("unit", "")), say(extra.get("usual", "")),
             "choice" if choices else kinds.get(info.annotation, "whole"), choices, type(None) in options,
-            "" if isinstance(typed, bool) else typed, typed is True, self.errors.get(key, ""), None, bounds(info, say),
+            "" if isinstance(typed, bool) else typed, typed is True, self.errors.get(key, ""), None, bounds(info, say), False,
         )  # fmt: skip
 
     def basics(self) -> list[FieldView]:
@@ -132,14 +146,6 @@ class DatasetForm:
 
     def word(self, choice: str) -> str:
         return self.speech(WORDS.get(choice, choice))
-
-
-def guessed_kind(names: list[str]) -> str:
-    """What files are, by the end of their names; text for what nothing says more about."""
-    for kind, endings in _ENDINGS:
-        if kind in KINDS and any(name.lower().endswith(endings) for name in names):
-            return kind
-    return "text"
 
 
 def _at(spec: dict[str, Any], key: str, default: Any) -> Any:

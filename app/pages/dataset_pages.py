@@ -1,119 +1,99 @@
-"""Datasets: the list with its form, and one dataset's numbers, first documents and tokens."""
-
-from itertools import zip_longest
-from typing import Any
+"""Datasets: the list, the form that adds one, and what can be done to one."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
-from sqlalchemy import select
 
-from app import datasets
+from app import artifacts, datasets, reports, workers
 from app.contract import ids
 from app.contract.dataset import DatasetSpec
-from app.db import Database
+from app.db import Database, Tx
 from app.errors import Conflict, FieldError, Invalid, from_pydantic
-from app.pages.forms import Form, Posted
+from app.pages.dataset_form import GUESS, KINDS, MATTERS, DatasetForm
+from app.pages.dataset_report import ReportView
+from app.pages.forms import Posted
 from app.pages.rendering import now, page, speech_of
-from app.pages.view import DatasetView, RunView
-from app.tables import Run
+from app.pages.view import DatasetView
 
 router = APIRouter(include_in_schema=False)
-RUNS_SHOWN = 20
-DEFAULTS = {
-    "kind": "text",
-    "tokenizer": "bpe",
-    "vocab_size": "4096",
-    "val_share": "0.1",
-    "text_column": "text",
-    "layout": "plateau",
-}
 
 
 @router.get("/datasets")
-def dataset_list(request: Request) -> HTMLResponse:
-    return _list_page(request, "datasets.html", DEFAULTS, {})
+def dataset_list(request: Request, deleted: str = "") -> HTMLResponse:
+    return _list(request, "datasets.html", deleted)
 
 
 @router.get("/datasets/fragments/list")
 def list_fragment(request: Request) -> HTMLResponse:
-    return _list_page(request, "_datasets.html", DEFAULTS, {})
+    return _list(request, "_datasets.html")
 
 
-def _list_page(
-    request: Request, template: str, typed: dict[str, str], errors: dict[str, str], status: int = 200
-) -> HTMLResponse:
+def _list(request: Request, template: str, deleted: str = "") -> HTMLResponse:
     speech = speech_of(request)
     db: Database = request.app.state.db
     with db.read() as tx:
-        rows = [DatasetView(one, speech) for one in datasets.list_all(tx)]
-    has_builtin = any(row.name == datasets.BUILTIN for row in rows)
-    return page(request, template, status, rows=rows, typed=typed, errors=errors, has_builtin=has_builtin)
+        used = datasets.runs_on(tx)
+        rows = [
+            (DatasetView(one, speech, runs=used.get(one.id, 0)), ReportView(one.report, None, speech))
+            for one in datasets.list_all(tx)
+        ]
+        gone = datasets.tombstone(tx, deleted)
+        holders = datasets.holders(tx, gone) if gone else []
+    has_builtin = any(row.name == datasets.BUILTIN for row, _ in rows)
+    return page(request, template, rows=rows, has_builtin=has_builtin, gone=gone, holders=holders)
+
+
+@router.get("/datasets/new")
+def new(request: Request) -> HTMLResponse:
+    """Empty, or with ?from=d-0001 filled with another dataset's files and settings."""
+    speech, source = speech_of(request), request.query_params.get("from", "")
+    if not source:
+        return _form_page(request, DatasetForm(speech))
+    db: Database = request.app.state.db
+    with db.read() as tx:
+        dataset = datasets.get(tx, source, deleted=True)
+        form = DatasetForm(speech, dataset.spec, ids.show("dataset", dataset.id))
+        form.name = _free_name(tx, dataset.spec.get("name") or dataset.name)
+    return _form_page(request, form)
+
+
+def _free_name(tx: Tx, name: str) -> str:
+    """`name 2`, or the next number that no dataset has."""
+    taken = {one.name for one in datasets.list_all(tx)}
+    return next(candidate for n in range(2, len(taken) + 3) if (candidate := f"{name[:190]} {n}") not in taken)
 
 
 @router.post("/datasets/new")
-def add(request: Request, form: Posted) -> Response:
-    """The form: files that the page has uploaded (sha256 and name, pairwise), or paths on the worker, one a line."""
+def add(request: Request, posted: Posted) -> Response:
+    """Files that the page has uploaded (sha256 and name, pairwise), and paths on a worker, one a line."""
     moment = now(request)
     db: Database = request.app.state.db
-    if form.one("kind") == "builtin":
+    if posted.one("builtin"):
         made = db.write(lambda tx: datasets.ensure_builtin(tx, moment).id)
         return RedirectResponse(f"/datasets/{ids.show('dataset', made)}", 303)
-    typed = DEFAULTS | {key: form.one(key) for key in (*DEFAULTS, "name", "paths") if form.has(key)}
+    form = DatasetForm(speech_of(request), source=posted.one("source"))
+    form.read(posted)
     try:
-        spec = DatasetSpec.model_validate(_spec(form, typed))
+        spec = DatasetSpec.model_validate(form.spec())
         made = db.write(lambda tx: datasets.create(tx, spec, now=moment).id)
     except ValidationError as error:
-        errors = list(from_pydantic(error, model=DatasetSpec).errors)
+        form.take(list(from_pydantic(error, model=DatasetSpec).errors))
     except Invalid as error:
-        errors = list(error.errors)
+        form.take(list(error.errors))
     except Conflict as error:
-        errors = [FieldError("/name", error.detail)]
+        form.take([FieldError("/name", error.detail)])
     else:
         return RedirectResponse(f"/datasets/{ids.show('dataset', made)}", 303)
-    by_field = {pointer.split("/")[1] if "/" in pointer else "": message for pointer, message in errors}
-    return _list_page(request, "datasets.html", typed, by_field, 422)
+    return _form_page(request, form, 422)
 
 
-def _spec(form: Form, typed: dict[str, str]) -> dict[str, Any]:
-    uploads = [
-        {"sha256": sha, "name": name or "upload"}
-        for sha, name in zip_longest(form.all("sha256"), form.all("file_name"), fillvalue="")
-        if sha
-    ]
-    paths = [
-        {"path": line.strip(), "name": line.strip().rsplit("/", 1)[-1]}
-        for line in typed.get("paths", "").splitlines()
-        if line.strip()
-    ]
-    tokenizer: dict[str, Any] = {"kind": typed["tokenizer"]}
-    if typed["tokenizer"] == "bpe":
-        tokenizer["vocab_size"] = typed["vocab_size"]
-    return {
-        "name": typed.get("name", ""), "kind": typed["kind"], "files": uploads + paths, "tokenizer": tokenizer,
-        "val_share": typed["val_share"], "text_column": typed["text_column"] or "text", "layout": typed["layout"],
-    }  # fmt: skip
-
-
-@router.get("/datasets/{text_id}")
-def dataset_page(request: Request, text_id: str) -> HTMLResponse:
-    return _one(request, text_id, "dataset.html")
-
-
-@router.get("/datasets/{text_id}/fragments/body")
-def body_fragment(request: Request, text_id: str) -> HTMLResponse:
-    return _one(request, text_id, "_dataset_body.html")
-
-
-def _one(request: Request, text_id: str, template: str) -> HTMLResponse:
-    speech, moment = speech_of(request), now(request)
+def _form_page(request: Request, form: DatasetForm, status: int = 200) -> HTMLResponse:
     db: Database = request.app.state.db
     with db.read() as tx:
-        dataset = datasets.get(tx, text_id)
-        view = DatasetView(dataset, speech)
-        query = select(Run).where(Run.dataset_id == dataset.id, Run.deleted_at.is_(None)).order_by(Run.id.desc())
-        used_by = [RunView(run, speech, moment) for run in tx.session.scalars(query.limit(RUNS_SHOWN))]
-    return page(request, template, dataset=view, used_by=used_by)
+        roots = [(one.name, workers.data_roots(one)) for one in workers.list_all(tx) if one.enabled]
+    return page(
+        request, "dataset_new.html", status, form=form, roots=roots, matters=MATTERS, kinds=(GUESS, *KINDS), refused=status == 422
+    )  # fmt: skip
 
 
 @router.post("/datasets/{text_id}/retry")
@@ -123,8 +103,23 @@ def retry(request: Request, text_id: str) -> Response:
     return RedirectResponse(f"/datasets/{text_id}", 303)
 
 
+@router.post("/datasets/{text_id}/report")
+def report(request: Request, text_id: str) -> Response:
+    """What is in it is read again."""
+    moment = now(request)
+    request.app.state.db.write(lambda tx: reports.ask(tx, datasets.get(tx, text_id), now=moment))
+    return RedirectResponse(f"/datasets/{text_id}", 303)
+
+
 @router.post("/datasets/{text_id}/delete")
 def delete(request: Request, text_id: str) -> Response:
     moment = now(request)
-    request.app.state.db.write(lambda tx: datasets.delete(tx, datasets.get(tx, text_id), now=moment))
-    return RedirectResponse("/datasets", 303)
+
+    def work(tx: Tx) -> tuple[list[str], str, bool]:
+        dataset = datasets.get(tx, text_id)
+        files = datasets.delete(tx, dataset, now=moment)
+        return files, ids.show("dataset", dataset.id), dataset.manifest is not None
+
+    files, shown, remembered = request.app.state.db.write(work)
+    artifacts.unlink(request.app.state.settings.store, files)
+    return RedirectResponse(f"/datasets/{shown}" if remembered else f"/datasets?deleted={shown}", 303)

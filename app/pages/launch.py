@@ -16,7 +16,7 @@ from app.contract.presets import MODEL_DECAY, PRESETS
 from app.db import Database, Tx
 from app.errors import FieldError, Invalid, NotFound
 from app.memory import GIB
-from app.pages import scripts
+from app.pages import fork_form, scripts
 from app.pages.drawing import ruler
 from app.pages.forms import Form, Posted
 from app.pages.launch_form import FIELDS, LaunchForm, as_typed, preset_config
@@ -25,7 +25,7 @@ from app.pages.view import DatasetView
 
 router = APIRouter(include_in_schema=False)
 FIRST_PRESET = "tiny"
-OPTIONS = ("from", "preset", "name")
+OPTIONS = ("from", "preset", "name", "fork")
 _BY_LAST_NAME = {key.split(".")[1]: key for key in reversed(FIELDS)}  # schedule.lr answers to lr
 
 
@@ -33,11 +33,17 @@ _BY_LAST_NAME = {key.split(".")[1]: key for key in reversed(FIELDS)}  # schedule
 def new_run(request: Request) -> HTMLResponse:
     """Prefilled from the address: ?preset=tiny or ?from=r-0001, then any setting by its dotted or last name."""
     query = request.query_params
-    form = _start(request, query.get("preset", ""), query.get("from", ""))
+    if fork := query.get("fork", ""):
+        db: Database = request.app.state.db
+        with db.read() as tx:
+            form = fork_form.start(tx, fork, query.get("cooldown", ""), speech_of(request))
+    else:
+        form = _start(request, query.get("preset", ""), query.get("from", ""))
     form.name = query.get("name", form.name)
-    found = {key if key in FIELDS else _BY_LAST_NAME.get(key, ""): value for key, value in query.items()}
+    given = {key: value for key, value in query.items() if not (form.origin and key == "cooldown")}
+    found = {key if key in FIELDS else _BY_LAST_NAME.get(key, ""): value for key, value in given.items()}
     form.fill({key: _switched(key, value) for key, value in found.items() if key})
-    form.ignored = [
+    form.ignored += [
         (key, form.speech("not a setting"))
         for key in query
         if key not in FIELDS and key not in _BY_LAST_NAME and key not in OPTIONS
@@ -47,8 +53,7 @@ def new_run(request: Request) -> HTMLResponse:
 
 @router.post("/runs/new", response_model=None)
 def launch(request: Request, posted: Posted) -> Response:
-    form = _start(request, posted.one("preset"), posted.one("source"))
-    form.read(posted)
+    form = _posted(request, posted)
     match posted.one("action"):
         case "preset":
             fresh = _start(request, posted.one("preset"), "")
@@ -64,25 +69,28 @@ def launch(request: Request, posted: Posted) -> Response:
     config = form.valid()
     if config is None:
         return _form_page(request, form, status=422)
-    body = {
-        "preset": form.preset or None,
+    labels = {
         "name": form.name or None,
-        "config": form.config(),
         "tags": [tag for tag in form.tags.replace(",", " ").split() if tag],
         "notes": form.notes,
         "worker": form.worker or None,
-        "cloned_from": form.source or None,
     }
+    body = {
+        **labels, "preset": form.preset or None, "config": form.config(), "cloned_from": form.source or None,
+    }  # fmt: skip
     digest = hashlib.sha256(repr(sorted(posted.pairs)).encode()).hexdigest()
     moment = now(request)
     db: Database = request.app.state.db
-    try:
+    key = _key(posted, digest)
+
+    def queue(tx: Tx) -> str:
+        if form.origin is not None:
+            return fork_form.launch(tx, form, labels, key=key, digest=digest, now=moment)
         asked = runs.Launch.model_validate(body)
-        url = db.write(
-            lambda tx: ids.show(
-                "run", runs.create(tx, asked, key=_key(posted, digest), body_sha256=digest, now=moment)[0].id
-            )
-        )
+        return ids.show("run", runs.create(tx, asked, key=key, body_sha256=digest, now=moment)[0].id)
+
+    try:
+        url = db.write(queue)
     except Invalid as problem:
         form.take(list(problem.errors))
         return _form_page(request, form, status=422)
@@ -101,19 +109,20 @@ def _key(posted: Form, digest: str) -> str | None:
 @router.post("/runs/new/fragments/preflight")
 def preflight_fragment(request: Request, posted: Posted) -> HTMLResponse:
     """The panel, the script and the fields' marks for what is typed now."""
-    form = _start(request, posted.one("preset"), posted.one("source"))
-    form.read(posted)
+    form = _posted(request, posted)
     context = _panel(request, form)
-    flight, config = context["flight"], context["config"]
-    hint = (
-        form.speech(
-            "%(steps)s steps, %(tokens)s tokens",
-            steps=form.speech.number(config.schedule.steps), tokens=form.speech.short(flight.total_tokens),
-        )
-        if flight and config
-        else ""
-    )  # fmt: skip
-    return page(request, "_launch_live.html", **context, marks={**form.marks(), "length": hint})
+    return page(request, "_launch_live.html", **context, marks={**form.marks(), "length": context["length_hint"]})
+
+
+def _posted(request: Request, posted: Form) -> LaunchForm:
+    if fork := posted.one("fork"):
+        db: Database = request.app.state.db
+        with db.read() as tx:
+            form = fork_form.start(tx, fork, "", speech_of(request))
+    else:
+        form = _start(request, posted.one("preset"), posted.one("source"))
+    form.read(posted)
+    return form
 
 
 def _start(request: Request, preset: str, source: str) -> LaunchForm:
@@ -150,7 +159,8 @@ def _panel(request: Request, form: LaunchForm) -> dict[str, Any]:
         shown = DatasetView(dataset, form.speech) if dataset else None
         devices = workers.devices(tx, form.worker or None)
     speeds = {speed[2]: speed[1]} if speed else None
-    flight = preflight.preflight(config, manifest, speeds, devices) if config else None
+    first_step = form.origin.step if form.origin else 0
+    flight = preflight.preflight(config, manifest, speeds, devices, first_step) if config else None
     words = (form.speech("inert"), form.speech("informative"), form.speech("too strong"))
     label = form.speech("Total decay %(value)s", value=form.speech.setting(flight.total_decay)) if flight else ""
     origin = str(request.base_url).rstrip("/")
@@ -158,6 +168,7 @@ def _panel(request: Request, form: LaunchForm) -> dict[str, Any]:
         "form": form,
         "config": config,
         "flight": flight,
+        "length_hint": _length_hint(flight, form) if flight else "",
         "memory": _memory(flight, devices) if flight else None,
         "ruler": ruler(flight.total_decay, words, label) if flight else "",
         "speed_worker": speed[0] if speed else None,
@@ -165,6 +176,14 @@ def _panel(request: Request, form: LaunchForm) -> dict[str, Any]:
         "informative_decay": _round_up(flight, form) if flight else None,
         "script": {"cli": scripts.cli(form, origin), "curl": scripts.curl(form, origin), "json": scripts.body(form)},
     }
+
+
+def _length_hint(flight: preflight.Preflight, form: LaunchForm) -> str:
+    say = form.speech
+    steps, tokens = say.number(flight.steps), say.short(flight.total_tokens)
+    if form.origin is not None:
+        return say("%(steps)s more steps, %(tokens)s tokens", steps=steps, tokens=tokens)
+    return say("%(steps)s steps, %(tokens)s tokens", steps=steps, tokens=tokens)
 
 
 def _memory(flight: preflight.Preflight, devices: list[dict[str, Any]]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class FieldView(NamedTuple):
     error: str
     was: str | None  #: the starting value where it differs, as one would type it
     bounds: str
+    locked: bool  #: a fork cannot change it
 
 
 class SectionView(NamedTuple):
@@ -39,6 +40,18 @@ class SectionView(NamedTuple):
     fields: tuple[FieldView, ...]
     changed: int
     wrong: bool
+
+
+class Origin(NamedTuple):
+    """The checkpoint that a fork starts from, as the banner tells it."""
+
+    checkpoint: str
+    run: str
+    name: str
+    step: int
+    kept: str
+    val_loss: float | None
+    falling: bool  #: the form shows a cool-down
 
 
 def fields_of() -> dict[str, tuple[str, Any]]:
@@ -68,12 +81,15 @@ class LaunchForm:
         self.preset, self.name, self.source = preset, name, source
         self.length, self.length_unit = self.typed["schedule.steps"], "steps"
         self.tags, self.notes, self.worker = "", "", ""
+        self.origin: Origin | None = None
         self.errors: dict[str, str] = {}
         self.ignored: list[tuple[str, str]] = []
 
     def fill(self, values: dict[str, Any]) -> None:
         """Overwrites inputs with values (config values or text), by full name."""
         for key, value in values.items():
+            if self.locked(key):
+                continue
             self.typed[key] = value if isinstance(value, (str, bool)) else as_typed(value)
         if "schedule.steps" in values:
             self.length, self.length_unit = str(self.typed["schedule.steps"]), "steps"
@@ -81,6 +97,8 @@ class LaunchForm:
     def read(self, form: Form) -> None:
         """What a browser posted. A switch that is off sends nothing."""
         for key, (_, info) in FIELDS.items():
+            if self.locked(key):  # a browser sends nothing of an input that is turned off
+                continue
             if info.annotation is bool:
                 self.typed[key] = form.has(key)
             elif form.has(key):
@@ -89,6 +107,19 @@ class LaunchForm:
         self.worker = form.one("worker")
         self.length, self.length_unit = form.one("length"), form.one("length_unit") or "steps"
         self.typed["schedule.steps"] = self.length if self.length_unit != "tokens" else self._steps_for(self.length)
+
+    def locked(self, key: str) -> bool:
+        """A fork keeps the network of its checkpoint."""
+        return self.origin is not None and key.startswith("model.") and key != "model.dropout"
+
+    def changes(self) -> dict[str, dict[str, Any]]:
+        """The fields that differ from the start, as RunConfig would hold them."""
+        config, sections = self.config(), dict[str, dict[str, Any]]()
+        for key in FIELDS:
+            if not _same(self.typed[key], as_typed(self.start[key])):
+                section, name = key.split(".")
+                sections.setdefault(section, {})[name] = config[section][name]
+        return sections
 
     def _steps_for(self, tokens_text: str) -> str:
         """Steps that see at least so many tokens; text that is no amount stays, for the message at the field."""
@@ -111,10 +142,17 @@ class LaunchForm:
     def valid(self) -> RunConfig | None:
         """The configuration, or None with `errors` filled."""
         try:
-            return RunConfig.model_validate(self.config())
+            config = RunConfig.model_validate(self.config())
         except ValidationError as error:
             self.take(list(from_pydantic(error, prefix="/config", model=RunConfig).errors))
             return None
+        if self.origin is not None and config.schedule.steps <= self.origin.step:
+            more = self.speech(
+                "must be more than %(step)s, where the fork starts", step=self.speech.number(self.origin.step)
+            )
+            self.errors.setdefault("schedule.steps", more)
+            return None
+        return config
 
     def take(self, errors: list[FieldError]) -> None:
         """Each message to its field: /config/schedule/lr belongs to schedule.lr, /name to name."""
@@ -137,6 +175,7 @@ class LaunchForm:
             "choice" if choices else kinds.get(info.annotation, "whole"), choices, type(None) in options,
             "" if isinstance(typed, bool) else typed, typed is True,
             self.errors.get(key, ""), None if _same(typed, start) else say.setting(self.start[key]), bounds(info, say),
+            self.locked(key),
         )  # fmt: skip
 
     def title(self, key: str) -> str:

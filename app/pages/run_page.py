@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from app import checkpoints, events, extension, feed, runs, series
+from app import checkpoints, events, extension, feed, forks, runs, samples, series
 from app.contract import ids
 from app.contract.config import RunConfig
 from app.contract.metrics import PARAMETER_GROUPS
@@ -19,6 +19,7 @@ from app.contract.schedule import learning_rate
 from app.db import Database, Tx
 from app.errors import NotFound, from_pydantic
 from app.i18n import Speech
+from app.pages import samples as sample_pages
 from app.pages.drawing import curves
 from app.pages.forms import Posted, back_to
 from app.pages.launch_form import FIELDS
@@ -41,6 +42,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "resume": runs.resume,
     "save": runs.save,
     "evaluate": runs.evaluate,
+    "sample": samples.now_from,
     "trash": runs.trash,
 }
 
@@ -55,6 +57,7 @@ def run_page(request: Request, text_id: str) -> HTMLResponse:
         context = (
             _head(tx, run, view) | _checkpoints(tx, run) | _events(tx, run) | _config(tx, run, speech) | _log(tx, run)
         )
+        context |= sample_pages.card(tx, run, speech) | sample_pages.form(tx, run)
         context["picture"] = _picture(tx, run, view, speech)
         context["page_data"] = _page_data(tx, run, view)
     return page(request, "run.html", **context, icon_state=view.tone)
@@ -168,10 +171,20 @@ def _head(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
         "dataset": dataset,
         "dataset_url": f"/datasets/{ids.show('dataset', dataset.id)}" if dataset else None,
         "parent": ids.show("run", run.cloned_from) if run.cloned_from else None,
+        "origin": _origin(tx, run),
+        "forks": [
+            {"id": ids.show("run", one.id), "name": one.name, "step": one.telemetry.get("first_step", 0)}
+            for one in forks.children(tx, run)
+        ],
         "baseline": ids.show("run", baseline.id) if baseline else None,
         "warmup": run.config["schedule"]["warmup_steps"],
         "epochs": _epochs(dataset, view),
     }
+
+
+def _origin(tx: Tx, run: Run) -> dict[str, Any] | None:
+    origin = forks.origin_of(tx, run)
+    return {"run": ids.show("run", origin.run_id), "step": origin.step} if origin else None
 
 
 def _device(worker: Worker | None) -> dict[str, Any]:
@@ -185,7 +198,7 @@ def _epochs(dataset: Dataset | None, view: RunView) -> float | None:
 
 def _checkpoints(tx: Tx, run: Run) -> dict[str, Any]:
     saved = checkpoints.listing(tx, run.id)
-    return {"checkpoints": saved, "checkpoint_bytes": sum(one.bytes for one in saved)}
+    return {"checkpoints": saved, "checkpoint_bytes": sum(one.bytes for one in saved), "ids": ids}
 
 
 def _events(tx: Tx, run: Run) -> dict[str, Any]:
@@ -222,7 +235,9 @@ def _reference(tx: Tx, run: Run, speech: Speech) -> tuple[dict[str, Any], str, b
     """(fields, what they are of, whether that is a run)."""
     baseline = runs.baseline(tx)
     parent = tx.session.get(Run, run.cloned_from) if run.cloned_from else None
-    for known, word in ((baseline, speech("baseline")), (parent, speech("cloned from"))):
+    forked = forks.parent_of(tx, run)
+    words = ((baseline, speech("baseline")), (forked, speech("its parent")), (parent, speech("cloned from")))
+    for known, word in words:
         if known is not None and known.id != run.id:
             return RunConfig.model_validate(known.config).flat(), f"{word} {ids.show('run', known.id)}", True
     if run.preset in PRESETS:
@@ -234,14 +249,24 @@ def _reference(tx: Tx, run: Run, speech: Speech) -> tuple[dict[str, Any], str, b
 
 def _picture(tx: Tx, run: Run, view: RunView, speech: Speech) -> str:
     """The loss as SVG, on the page before any script has run."""
-    per_step = view.tokens_per_step
-    train = series.read(tx.raw, run.id, "train/loss", buckets=300)
+    lines = []
+    for one, lo, hi, colour in [*_past(tx, run), (run, 0, None, "var(--c1)")]:
+        train = series.read(tx.raw, one.id, "train/loss", lo, hi, 300)
+        lines.append(([forks.tokens_at(one, step) for step in train.step.tolist()], train.value.tolist(), colour))
     val = series.read(tx.raw, run.id, "val/loss", buckets=300)
     return curves(
-        [((train.step * per_step).tolist(), train.value.tolist(), "var(--c1)")],
-        [((val.step * per_step).tolist(), val.value.tolist(), "var(--c2)")],
+        lines,
+        [([forks.tokens_at(run, step) for step in val.step.tolist()], val.value.tolist(), "var(--c2)")],
         x_end=float(view.total_tokens), label=speech("Loss against tokens: line train, dots validation"),
     )  # fmt: skip
+
+
+def _past(tx: Tx, run: Run) -> list[tuple[Run, int, int | None, str]]:
+    """(ancestor, first step, last step, colour) of the curves that lead to a fork's own, oldest first."""
+    return [
+        (one, int(one.telemetry.get("first_step", 0)), until, "var(--line-strong)")
+        for one, until in reversed(forks.ancestors(tx, run))
+    ]
 
 
 def _page_data(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
@@ -255,7 +280,9 @@ def _page_data(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
             Event.run_id == run.id, Event.step.is_not(None), Event.kind.in_(("resume", "alarm", "note"))
         )
     )
-    plan = sorted({round(i * schedule.steps / 160) for i in range(161)} | {schedule.warmup_steps})
+    first = int(run.telemetry.get("first_step", 0))
+    ahead = {first + round(i * (schedule.steps - first) / 160) for i in range(161)}
+    plan = sorted(ahead | {max(first, schedule.warmup_steps)})
     return {
         "run": view.id,
         "name": run.name,
@@ -265,6 +292,8 @@ def _page_data(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
         "active": view.active or run.state in ("queued", "lost"),
         "steps": run.steps,
         "tokensPerStep": view.tokens_per_step,
+        "totalTokens": view.total_tokens,
+        "past": [{"run": ids.show("run", one.id), "lo": lo, "hi": hi} for one, lo, hi, _ in _past(tx, run)],
         "weightDecay": view.weight_decay,
         "clip": view.clip,
         "warmup": schedule.warmup_steps,
@@ -283,5 +312,5 @@ def _planned(config: RunConfig, step: int) -> float:
     schedule = config.schedule
     return learning_rate(
         max(0, step - 1), lr=schedule.lr, min_lr=schedule.min_lr, warmup_steps=schedule.warmup_steps,
-        decay_steps=schedule.decay_steps or schedule.steps,
+        decay_steps=schedule.decay_steps or schedule.steps, shape=schedule.shape, cooldown=schedule.cooldown,
     )  # fmt: skip

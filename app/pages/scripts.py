@@ -8,11 +8,15 @@ from app.pages.launch_form import LaunchForm
 
 
 def _parts(form: LaunchForm) -> dict[str, Any]:
-    sections: dict[str, dict[str, Any]] = {}
-    for key, value in form.beyond_preset().items():
-        section, name = key.split(".")
-        sections.setdefault(section, {})[name] = value
-    launch: dict[str, Any] = {"preset": form.preset} if form.preset else {}
+    if form.origin is not None:
+        launch: dict[str, Any] = {"checkpoint": form.origin.checkpoint}
+        sections = form.changes()
+    else:
+        launch = {"preset": form.preset} if form.preset else {}
+        sections = {}
+        for key, value in form.beyond_preset().items():
+            section, name = key.split(".")
+            sections.setdefault(section, {})[name] = value
     if sections:
         launch["config"] = sections
     if form.name:
@@ -23,14 +27,15 @@ def _parts(form: LaunchForm) -> dict[str, Any]:
 
 
 def body(form: LaunchForm) -> str:
-    """The body of POST /api/v1/runs."""
+    """The body of POST /api/v1/runs, or of a run's /fork."""
     return json.dumps(_parts(form), indent=2, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def curl(form: LaunchForm, origin: str) -> str:
     compact = json.dumps(_parts(form), ensure_ascii=False, allow_nan=False, default=str)
+    path = f"runs/{form.origin.run}/fork" if form.origin else "runs"
     return (
-        f"curl {origin}/api/v1/runs \\\n"
+        f"curl {origin}/api/v1/{path} \\\n"
         '  -H "Authorization: Bearer $PLATEAU_TOKEN" -H "Content-Type: application/json" \\\n'
         f"  -d {shlex.quote(compact)}"
     )
@@ -38,7 +43,7 @@ def curl(form: LaunchForm, origin: str) -> str:
 
 def cli(form: LaunchForm, origin: str) -> str:
     launch = _parts(form)
-    words = ["plateau launch"]
+    words = [f"plateau fork {form.origin.run} --at {form.origin.checkpoint}" if form.origin else "plateau launch"]
     if "preset" in launch:
         words.append(f"--preset {launch['preset']}")
     for section, values in launch.get("config", {}).items():

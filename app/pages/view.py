@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from app import runs
+from app import forks, runs
 from app.contract import ids
 from app.contract.dataset import PrepareProgress
 from app.contract.states import ACTIVE, ENDED, MEANING, DatasetState, FailReason, RunState
@@ -65,7 +65,7 @@ class RunView:
         self.progress = min(1.0, run.step / run.steps) if run.steps else 0.0
         batch = run.config["batch"]
         self.tokens_per_step: int = batch["micro_batch"] * batch["accumulation"] * run.config["model"]["block_size"]
-        self.tokens, self.total_tokens = self.step * self.tokens_per_step, self.steps * self.tokens_per_step
+        self.tokens, self.total_tokens = forks.tokens_at(run, self.step), forks.tokens_at(run, self.steps)
         self.weight_decay: float = run.config["optim"]["weight_decay"]
         self.lr: float = run.config["schedule"]["lr"]
         self.clip: float = run.config["optim"]["clip"]
@@ -79,6 +79,9 @@ class RunView:
         self.telemetry: dict[str, Any] = run.telemetry
         self.actions: frozenset[str] = frozenset(runs.actions(run))
         self.note = self._note(speech, now)
+
+    def tokens_at(self, step: int) -> int:
+        return forks.tokens_at(self.row, step)
 
     def _note(self, speech: Speech, now: float) -> str:
         """The few words above a list row's progress bar."""
@@ -101,10 +104,15 @@ class RunView:
 
 
 class DatasetView:
-    def __init__(self, dataset: Dataset, speech: Speech) -> None:
+    """A dataset for list rows, choices and the head of its page; `runs`: how many use it."""
+
+    def __init__(self, dataset: Dataset, speech: Speech, runs: int = 0) -> None:
         self.id = ids.show("dataset", dataset.id)
         self.url = f"/datasets/{self.id}"
         self.name, self.state, self.detail = dataset.name, dataset.state, dataset.detail
+        self.deleted_at = dataset.deleted_at
+        if self.deleted_at is not None:
+            self.name = str(dataset.spec.get("name") or dataset.name)
         self.tone, self.shape, word = DATASET_LOOKS[dataset.state]
         self.word = self.meaning = speech(word)
         self.spec: dict[str, Any] = dataset.spec
@@ -113,10 +121,14 @@ class DatasetView:
         self.progress = PrepareProgress.model_validate(dataset.progress)
         self.created_at, self.ready_at = dataset.created_at, dataset.ready_at
         self.train_tokens: int | None = self.manifest["train"]["tokens"] if self.manifest else None
+        self.documents: int | None = (
+            sum(self.manifest[s]["documents"] for s in ("train", "val")) if self.manifest else None
+        )
+        self.runs = runs
 
     @property
     def pending(self) -> bool:
-        return self.state in ("queued", "preparing")
+        return self.deleted_at is None and self.state in ("queued", "preparing")
 
 
 class WorkerView:

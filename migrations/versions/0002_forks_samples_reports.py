@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("runs", sa.Column("fork_checkpoint_id", sa.Integer(), nullable=True))
+    op.create_index("ix_runs_fork_checkpoint_id", "runs", ["fork_checkpoint_id"])
     op.add_column("datasets", sa.Column("report", sa.JSON(), nullable=True))
     op.create_table(
         "samples",

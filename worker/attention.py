@@ -1,0 +1,78 @@
+"""Causal attention in bfloat16 on a CPU: blocks of queries against the keys before them, as a few large batched products.
+
+torch's own kernel makes many small products, with conversions between them, and takes a quarter of such a
+step; this takes less than half of that. Scores are rounded to bfloat16 as autocast rounds every product, the softmax of each
+row is computed in float32. The probabilities are kept for the backward pass, up to LONGEST tokens of context.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from app.contract.arithmetic import ATTENTION_LONGEST as LONGEST
+from app.contract.arithmetic import ATTENTION_ROWS as ROWS
+
+
+def suits(x: Tensor, dropout: float) -> bool:
+    """Whether `blocked` may take queries, keys and values such as x (B, T, …), with so much dropout."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not dropout and x.shape[1] <= LONGEST
+
+
+def blocked(qkv: Tensor) -> Tensor:
+    """Causal attention (B, T, C) of queries, keys and values (3, B, H, T, C/H) of any strides."""
+    return _Blocked.apply(qkv)
+
+
+class _Blocked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, qkv):
+        _, B, H, T, D = qkv.shape
+        q, k, v = (part.reshape(B * H, T, D) for part in qkv.unbind())
+        with torch.autocast("cpu", enabled=False):
+            q = q * (1 / math.sqrt(D))  # here rather than on the scores, which are more
+            y = q.new_empty(B, T, H, D)
+            kept = []
+            for first in range(0, T, ROWS):
+                end = min(first + ROWS, T)
+                scores = torch.bmm(q[:, first:end], k[:, :end].transpose(1, 2))
+                scores[:, :, first:] += _above_diagonal(end - first, scores)
+                p = scores.softmax(-1)
+                kept.append(p)
+                y[:, first:end] = torch.bmm(p, v[:, :end]).view(B, H, end - first, D).transpose(1, 2)
+        ctx.save_for_backward(q, k, v, *kept)
+        return y.view(B, T, H * D)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        q, k, v, *kept = ctx.saved_tensors
+        B, T, _ = gradient.shape
+        heads, D = q.shape[0] // B, q.shape[2]
+        g = gradient.view(B, T, heads, D).transpose(1, 2).reshape(q.shape)
+        # In the layout of one product's output for all three, so that nothing is copied to get there.
+        grad = g.new_empty(B, T, 3, heads, D).permute(2, 0, 3, 1, 4)
+        grad_k: Tensor | None = None
+        grad_v: Tensor | None = None
+        for block in reversed(range(len(kept))):  # the last block reaches all keys, the others add their shares
+            p, first = kept[block], block * ROWS
+            end = first + p.shape[1]
+            g_block, q_block = g[:, first:end], q[:, first:end]
+            slope = torch._softmax_backward_data(torch.bmm(g_block, v[:, :end].transpose(1, 2)), p, -1, p.dtype)
+            grad_q = torch.bmm(slope, k[:, :end]).mul_(1 / math.sqrt(D))
+            grad[0, :, :, first:end] = grad_q.view(B, heads, end - first, D)
+            to_k, to_v = torch.bmm(slope.transpose(1, 2), q_block), torch.bmm(p.transpose(1, 2), g_block)
+            if grad_k is None or grad_v is None:
+                grad_k, grad_v = to_k, to_v
+            else:
+                grad_k[:, :end] += to_k
+                grad_v[:, :end] += to_v
+        assert grad_k is not None, "no queries"
+        assert grad_v is not None, "no queries"
+        grad[1] = grad_k.view(B, heads, T, D)
+        grad[2] = grad_v.view(B, heads, T, D)
+        return grad
+
+
+def _above_diagonal(size, like):
+    return like.new_full((size, size), -math.inf).triu_(1)
