@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import select
 
 from app import artifacts, checkpoints, events, jobs, samples
@@ -10,6 +11,7 @@ from app.contract.exchange import Format
 from app.contract.protocol import FileRef, Finish
 from app.contract.states import JobKind, JobState
 from app.db import Tx
+from app.errors import FieldError, Invalid
 from app.tables import Checkpoint, Job, Run
 
 
@@ -62,7 +64,10 @@ def ended(tx: Tx, job: Job, finish: Finish, *, failed: str, now: float) -> None:
     said = finish.summary.get("detail", "") if finish.outcome == "finished" else failed
     result = {"detail": str(said)[:1000]}
     if finish.outcome == "finished":
-        files = [FileRef.model_validate(file).model_dump() for file in finish.summary.get("files", [])]
+        try:
+            files = [FileRef.model_validate(file).model_dump() for file in finish.summary.get("files") or ()]
+        except ValidationError:
+            raise Invalid([FieldError("/summary/files", "must be files, each with name, sha256 and bytes")]) from None
         job.payload = {**job.payload, **result, "files": files}
         text = f"The checkpoint of step {checkpoint.step} is ready as files of {job.payload['format']}. {said}"
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from app.contract.arithmetic import LOSS_ROWS
+from app.contract.arithmetic import ATTENTION_LONGEST, ATTENTION_ROWS, LOSS_ROWS
 from app.contract.config import ModelConfig, RunConfig
 
 GIB = 2**30
@@ -71,6 +71,8 @@ def estimate(
     autocast and torch.compile hold a 2-byte copy of the weights beside them.
     """
     a, half = arithmetic, arithmetic.dtype != "float32"
+    if a.device == "cpu":
+        return _estimate_cpu(model, micro_batch * model.block_size, parameters, vocab_size, a, muon_parameters)
     tokens = micro_batch * model.block_size
     held = {
         "weights": 4 * parameters,
@@ -84,6 +86,41 @@ def estimate(
     return Memory(**held, overhead=_overhead(sum(held.values()), a.device))
 
 
+def _estimate_cpu(
+    model: ModelConfig, tokens: int, parameters: int, vocab_size: int, a: Arithmetic, muon_parameters: int
+) -> Memory:
+    """The largest of a step's four moments. A CPU's allocator has neither pools nor a margin of its own, so that a sum of
+    what never exists together would be up to 80 % too much (recomputation, large vocabularies)."""
+    half = a.dtype != "float32"
+    table = 4 * vocab_size * model.n_embd
+    copies = 2 * parameters if half else 0
+    layer = tokens * layer_bytes_per_token(model, a)
+    kept = tokens * activation_bytes_per_token(model, a)
+    in_flight = tokens * (8 if half else 12) * model.n_embd
+    logits = (min(tokens, LOSS_ROWS["cpu"]) if a.chunked else tokens) * vocab_size * logit_bytes(model, a)
+    if a.chunked:  # computed with the loss: the head's gradient, and a chunk's share of it before it is added
+        logits += table + (table // 2 if half else 0)
+    forward = kept - (layer if a.recompute else 0)
+    moments: tuple[dict[str, int], ...] = (
+        {"activations": forward, "autocast_copies": copies, "logits": logits},
+        # Backward through the last block: nothing is freed yet, and the head's gradient exists.
+        {
+            "activations": kept,
+            "autocast_copies": 0 if a.recompute else copies,
+            "gradients": table,
+            "in_flight": in_flight,
+        },
+        # Its end: a tied table has its gradient as a head, its gradient as an embedding, and their sum.
+        {"gradients": 4 * parameters, "in_flight": max(in_flight, 2 * table if model.tied_head else 0)},
+        # The update: Newton-Schulz rounds hold seven times the matrices of one shape, a third of them all.
+        {"gradients": 4 * parameters, "in_flight": 28 * muon_parameters // 3},
+    )
+    peak = max(moments, key=lambda parts: sum(parts.values()))
+    nothing = dict.fromkeys(("gradients", "autocast_copies", "activations", "logits", "in_flight"), 0)
+    held = {"weights": 4 * parameters, "moments": 8 * parameters - 4 * muon_parameters, **nothing, **peak}
+    return Memory(**held, overhead=_overhead(sum(held.values()), "cpu"))
+
+
 def activation_bytes_per_token(model: ModelConfig, arithmetic: Arithmetic) -> int:
     """What the backward pass needs of the blocks, for each token.
 
@@ -93,13 +130,28 @@ def activation_bytes_per_token(model: ModelConfig, arithmetic: Arithmetic) -> in
     saves the same. 8·C: the final norm and its input, and the embedding's dropout mask. With recomputation a block keeps its input (4·C), and one block
     at a time exists as a whole.
     """
-    half = arithmetic.dtype != "float32"
-    channels = (36 if half else 64) + _query_key_bytes(model, half)
-    layer = channels * model.n_embd + 4 * model.n_head + 16 + _dropout_bytes(model, arithmetic)
+    layer = layer_bytes_per_token(model, arithmetic)
     tail = (8 + (_mask_bytes(arithmetic) if model.dropout else 0)) * model.n_embd
     if arithmetic.recompute:
         return model.n_layer * 4 * model.n_embd + layer + tail
     return model.n_layer * layer + tail
+
+
+def layer_bytes_per_token(model: ModelConfig, arithmetic: Arithmetic) -> int:
+    half = arithmetic.dtype != "float32"
+    channels = (36 if half else 64) + _query_key_bytes(model, half)
+    scores = _probability_bytes(model, arithmetic) or 4 * model.n_head
+    return channels * model.n_embd + scores + 16 + _dropout_bytes(model, arithmetic)
+
+
+def _probability_bytes(model: ModelConfig, arithmetic: Arithmetic) -> int:
+    """Of worker.attention, which keeps each query's probabilities up to the end of its block, in bf16; 0 elsewhere."""
+    T = model.block_size
+    if arithmetic.device != "cpu" or arithmetic.dtype == "float32" or model.dropout or T > ATTENTION_LONGEST:
+        return 0
+    ends = [min(first + ATTENTION_ROWS, T) for first in range(0, T, ATTENTION_ROWS)]
+    pairs = sum((end - first) * end for first, end in zip([0, *ends], ends, strict=False))
+    return 2 * model.n_head * pairs // T
 
 
 def _query_key_bytes(model: ModelConfig, half: bool) -> int:
@@ -134,7 +186,8 @@ def _mask_bytes(arithmetic: Arithmetic) -> int:
 def logit_bytes(model: ModelConfig, arithmetic: Arithmetic) -> int:
     """Bytes per token and vocabulary entry at the peak, in the loss's backward pass.
 
-    Eager bf16: logits 2, log-softmax 4, its gradient 4, that gradient cast 2. Eager fp32: 4 of each. Compiled: the
+    Eager bf16: logits 2, log-softmax 4, its gradient 4, that gradient cast 2. Eager fp32: 4 of each; on a CPU, where
+    nothing waits for the device, the logits are gone by then. Compiled: the
     logits and their gradient, all else being fused. In chunks: a chunk's logits, turned into their gradient in place.
     A soft cap keeps the tanh as well.
     """
@@ -144,7 +197,7 @@ def logit_bytes(model: ModelConfig, arithmetic: Arithmetic) -> int:
         return 4 + capped
     if arithmetic.compiled:
         return (4 if half else 8) + capped // (2 if half else 1)
-    return (12 if half else 16) + capped
+    return (12 if half or arithmetic.device == "cpu" else 16) + capped
 
 
 def _overhead(held: int, device: str) -> int:

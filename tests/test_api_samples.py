@@ -128,3 +128,20 @@ def test_the_form_asks_without_a_script_and_keeps_the_blank_at_the_prompts_end(s
         assert (refused.status_code, "has no checkpoint yet" in refused.text) == (409, True)
         wrong = browser.post(f"/runs/{run}/samples", data={**fields, "at": "last", "tokens": "many"})
         assert wrong.status_code == 422
+
+
+def test_the_import_form_takes_a_path_without_a_script_and_keeps_what_was_typed(site: Site) -> None:
+    with site.signed_in(Origin=site.url) as browser:
+        assert 'name="path"' in page(browser, "/runs/import")
+        made = browser.post("/runs/import", data={"path": "/data/out/ckpt.pt", "name": "theirs", "dataset": ""})
+        assert made.status_code == 303
+        run = made.headers["location"].removeprefix("/runs/")
+        assert site.api.get(f"/api/v1/runs/{run}").json()["source"] == "imported"
+        assert "theirs" in page(browser, f"/runs/{run}"), "a run without a dataset has a page"
+        for wrong in (
+            {"path": "", "name": "<b>n</b>"},
+            {"path": "/x/ckpt.pt", "dataset": "nowhere", "name": "<b>n</b>"},
+        ):
+            refused = browser.post("/runs/import", data=wrong)
+            assert refused.status_code == 422
+            assert "&lt;b&gt;n" in refused.text

@@ -213,9 +213,7 @@ def test_the_server_image_installs_no_torch(image: Image) -> None:
     (install,) = [rest for rest in steps("server-venv", "RUN") if "pip install" in rest]
     assert "[server]" in install
     (metadata,) = (image.folder / "server-venv" / "lib").glob("python3*/site-packages/plateau_runs-*/METADATA")
-    heavy = re.findall(
-        r"^Requires-Dist: (torch|tiktoken|pyarrow)\b(?!.*extra == 'worker')", metadata.read_text(), flags=re.M
-    )
+    heavy = re.findall(r"^Requires-Dist: (torch|tiktoken)\b(?!.*extra == 'worker')", metadata.read_text(), flags=re.M)
     assert heavy == []
 
 

@@ -9,7 +9,7 @@ import httpx
 import torch
 from conftest import ROOT, environment, wait_until
 
-from worker import gpt2_weights, nanogpt
+from worker import nanogpt
 from worker.model import GPT
 
 SIZES = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "bias": True, "dropout": 0.0}
@@ -33,7 +33,6 @@ def upload(http: httpx.Client, name: str, content: bytes) -> dict[str, str]:
 
 def test_a_checkpoint_from_elsewhere_is_sampled_and_given_back(server, worker, tmp_path):
     weights = ckpt(tmp_path / "ckpt.pt", 320)  # 257 entries of the bytes' vocabulary, padded
-    ckpt(tmp_path / "other.pt", 64)
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         program = [sys.executable, "-c", "from app.cli import main; main()", *words]
@@ -53,10 +52,6 @@ def test_a_checkpoint_from_elsewhere_is_sampled_and_given_back(server, worker, t
         assert (shown["state"], shown["source"], shown["step"], shown["best_val"]) == ("finished", "imported", 250, 2.5)
         assert (shown["config"]["schedule"]["lr"], shown["config"]["model"]["n_embd"]) == (0.01, 16)
         assert shown["actions"] == ["trash"], "it never trains"
-
-        refused = command("import", "checkpoint", str(tmp_path / "other.pt"), "--dataset", "story")
-        assert refused.returncode == 1
-        assert "64 rows for tokens, the dataset's vocabulary 257 entries" in refused.stdout
 
         made = http.post(f"/api/v1/runs/{run}/samples", json={"prompt": "Once", "tokens": 9, "temperature": 0}).json()
         path = f"/api/v1/runs/{run}/samples/{made['id']}"
@@ -81,6 +76,3 @@ def test_a_checkpoint_from_elsewhere_is_sampled_and_given_back(server, worker, t
     found = nanogpt.read(tmp_path / "back.pt")
     assert found.step == 250
     assert all(torch.equal(found.weights[name], tensor) for name, tensor in weights.items())
-    assert command("export", run, "--format", "gpt2", "--out", str(tmp_path / "gpt2")).returncode == 0
-    theirs = gpt2_weights.load(tmp_path / "gpt2").weights
-    assert all(torch.equal(theirs[name], tensor) for name, tensor in weights.items())

@@ -156,7 +156,9 @@ class Loop:
             apart = after or micro != mine[-1]
             with self.processes.apart() if apart else nullcontext():
                 with self.autocast():
-                    _, loss = self.run(x, y)
+                    loss = self.run(x, y)[
+                        1
+                    ]  # the logits by no name: with a large vocabulary they are the largest tensor
                 loss = loss / len(mine)
                 self.scaler.scale(loss).backward()
             if measured and micro == mine[0]:

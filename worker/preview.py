@@ -85,6 +85,12 @@ def _documents(folder: Path, train: Split, val: Split, dtype: np.dtype, eot: int
 
 
 def _start(tokens: Ids, place: int, eot: int | None) -> int:
-    near = tokens[place : place + LOOKED_THROUGH]
-    found = np.flatnonzero(near[:-1] == eot) if eot is not None else NONE
-    return place + int(found[0]) + 1 if len(found) else place
+    """Where the next document begins; in the last one, where it begins itself; else the place."""
+    if eot is None:
+        return place
+    after = np.flatnonzero(tokens[place : place + LOOKED_THROUGH][:-1] == eot)
+    if len(after):
+        return place + int(after[0]) + 1
+    first = max(0, place - LOOKED_THROUGH)
+    before = np.flatnonzero(tokens[first:place] == eot)
+    return first + int(before[-1]) + 1 if len(before) else place

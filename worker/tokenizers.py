@@ -109,7 +109,7 @@ class BytePairs:
             return np.concatenate([self._encoding.encode_to_numpy(part, disallowed_special=()) for part in parts])
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        given = ids.tolist() if isinstance(ids, np.ndarray) else [int(i) for i in ids]  # 5 times as fast for an array
+        given = ids.tolist() if isinstance(ids, np.ndarray) else [int(i) for i in ids]  # a sixth faster than one by one
         try:
             return self._encoding.decode(given)
         except KeyError:

@@ -42,8 +42,6 @@ WORDS = {
     "nanogpt": N_("end-of-text after it, as nanoGPT does"),
     "hash": N_("by a hash of each document's text"),
     "tail": N_("the last part of the text"),
-    "exact": N_("that are equal"),
-    "normalised": N_("that are equal but for case and blanks"),
     "none": N_("no copies are removed"),
     "exact": N_("equal texts"),
     "normalised": N_("texts equal but for case and white space"),
