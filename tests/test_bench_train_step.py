@@ -29,12 +29,10 @@ def test_without_cuda_the_gpus_row_is_not_measured(tmp_path: Path, capsys: pytes
     assert "not measured" in capsys.readouterr().out
 
 
-def test_a_peak_is_printed_last_in_mib(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train_step, "CHUNKED_SHAPE", TINY)
-    train_step.main(["--peak", str(train_step.tokens_file(tmp_path, 65)), "8"])
-    assert 50 < int(capsys.readouterr().out.split()[-1]) < 50_000
+def test_a_side_tells_its_own_peak_in_mib(tmp_path: Path) -> None:
+    row = Row("tiny", "tiny", TINY, "float32", False, 1.0)
+    with train_step.side("plateau", row, train_step.tokens_file(tmp_path, 65)) as one:
+        assert 50 < one.ask("peak") < 50_000
 
 
 def test_the_bench_needs_torch_and_numpy_only() -> None:

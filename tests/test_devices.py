@@ -125,7 +125,10 @@ def test_a_resume_drops_a_route_that_is_not_exact_here(monkeypatch: pytest.Monke
 def test_peak_is_known_for_listed_cards_at_bf16_only() -> None:
     assert devices.peak_flops(PATH) == 989e12
     assert devices.peak_flops(replace(PATH, dtype="float32")) is None
-    for name in ("NVIDIA GeForce RTX 4070 Ti", "NVIDIA H100 PCIe", "AMD EPYC"):
+    sheets = {"NVIDIA H100 PCIe": 756e12, "NVIDIA L40S": 362e12, "NVIDIA L4": 121e12, "NVIDIA A100-SXM4-80GB": 312e12}
+    for name, peak in sheets.items():
+        assert devices.peak_flops(replace(PATH, device_name=name)) == peak, name
+    for name in ("NVIDIA GeForce RTX 4070 Ti", "NVIDIA A10G", "NVIDIA GeForce RTX 4090 Laptop GPU", "AMD EPYC"):
         assert devices.peak_flops(replace(PATH, device_name=name)) is None, name
 
 

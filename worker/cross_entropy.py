@@ -80,6 +80,7 @@ class _Chunked(torch.autograd.Function):
                 grad_weight.addmm_(g.t(), some)
             else:
                 grad_weight += g.t() @ some  # summed over chunks in fp32
+            del logits, slope, p, g  # before the next chunk's logits, not after
         ctx.gradients = grad_x, grad_weight.to(weight.dtype)
         ctx.tokens = len(targets)
         ctx.x_dtype = x.dtype

@@ -31,13 +31,27 @@ WHOLE_LOGITS_BYTES = GIB
 
 PEAK_BF16_FLOPS: tuple[tuple[str, float], ...] = (
     # Dense bf16 with fp32 accumulation, from the makers' data sheets; the names are torch.cuda.get_device_name()'s.
-    # Another card's peak would make MFU a lie, so the whole name has to match, and unknown devices show none.
+    # Another card's peak would make MFU a lie, so the whole name has to match, and unknown devices show none. Sheets that
+    # name the rate with sparsity only are halved. GeForce cards and the RTX A6000: white papers of GA102, Ada and Blackwell.
     (r"NVIDIA A100.*", 312e12),
-    (r"NVIDIA H100 80GB HBM3", 989e12),  # SXM; the PCIe and NVL cards are slower and not listed
+    (r"NVIDIA H100 80GB HBM3", 989e12),  # SXM
+    (r"NVIDIA H100 PCIe", 756e12),
+    (r"NVIDIA H100 NVL", 835e12),
     (r"NVIDIA H200", 989e12),
+    (r"NVIDIA B200", 2250e12),
+    (r"NVIDIA A10", 125e12),
+    (r"NVIDIA A40", 149.7e12),
+    (r"NVIDIA L4", 121e12),
+    (r"NVIDIA L40", 181e12),
+    (r"NVIDIA L40S", 362e12),
+    (r"NVIDIA RTX A6000", 154.8e12),
+    (r"Tesla V100-SXM2-(16|32)GB", 125e12),  # float16; it has no bfloat16
+    (r"NVIDIA GeForce RTX 5090", 209.5e12),
     (r"NVIDIA GeForce RTX 4090", 165.2e12),
-    (r"NVIDIA GeForce RTX 4070", 58.3e12),
+    (r"NVIDIA GeForce RTX 4080", 97.5e12),
+    (r"NVIDIA GeForce RTX 4070", 58.3e12),  # from the 4090's, by units and clock
     (r"NVIDIA GeForce RTX 3090", 71e12),
+    (r"NVIDIA GeForce RTX 3080", 59.5e12),
 )
 
 
