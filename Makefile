@@ -29,7 +29,7 @@ run: $(VENV)/.run ## install what is missing, start the server and a worker on t
 	@$(BIN)/plateau up
 
 test: $(VENV)/.dev lint ## lint, then every test (under 15 minutes on two cores)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 test-golden: $(VENV)/.dev ## nanoGPT's Shakespeare run again, evaluation by evaluation (minutes; needs PLATEAU_TEST_DATA)
 	$(BIN)/python -m pytest -m golden tests/test_golden_*.py

@@ -194,7 +194,7 @@ def logit_bytes(model: ModelConfig, arithmetic: Arithmetic) -> int:
     half = arithmetic.dtype != "float32"
     capped = 4 if model.softcap else 0
     if arithmetic.chunked:
-        return 4 + capped
+        return (6 if half and arithmetic.device == "cpu" else 4) + capped  # with the product they are a copy of
     if arithmetic.compiled:
         return (4 if half else 8) + capped // (2 if half else 1)
     return (12 if half or arithmetic.device == "cpu" else 16) + capped

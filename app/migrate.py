@@ -19,7 +19,7 @@ from app.db import Database
 from app.errors import PlateauError
 from app.settings import Settings, assets
 
-HEAD = "0002"  #: the newest revision in migrations/versions; a test compares
+HEAD = "0003"  #: the newest revision in migrations/versions; a test compares
 
 
 class CannotOpen(PlateauError):

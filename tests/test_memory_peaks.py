@@ -27,7 +27,7 @@ SHAPES = {
     "activations": (4, 4, 128, 128, 50, 16),  # layers, heads, width, context, vocabulary, sequences
     "logits": (4, 4, 128, 128, 1000, 8),
     "table": (2, 4, 128, 256, 20_000, 2),
-    "weights": (4, 6, 384, 256, 65, 2),
+    "weights": (3, 6, 192, 256, 65, 1),
 }
 
 
