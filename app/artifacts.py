@@ -5,6 +5,7 @@ the same disk hard-links its file to <store>/incoming/<sha256> instead of sendin
 exactly 64 hex digits ever becomes part of a path.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -134,7 +135,8 @@ def complete(tx: Tx, store: Path, sha256: str, *, kind: str, now: float, worker_
     if artifact is None:
         artifact = Artifact(sha256=sha256, bytes=final.stat().st_size, kind=kind, worker_id=worker_id, created_at=now)
         tx.session.add(artifact)
-    artifact.on_server = True
+    if not artifact.on_server:
+        artifact.on_server, artifact.created_at = True, now  # a new arrival, whatever there was before
     tx.session.flush()
     return artifact
 
@@ -152,10 +154,19 @@ def forget(tx: Tx, hashes: Iterable[str]) -> list[str]:
     return held
 
 
-def unlink(store: Path, hashes: Iterable[str]) -> None:
-    """Delete finished files from the store; a file that is gone already is as good."""
+def unlink(store: Path, hashes: Iterable[str]) -> int:
+    """Delete finished files from the store; a file that is gone already is as good.
+
+    Returns the bytes that the disk has back: none of a file that a worker on this disk still has, by a hard link.
+    """
+    freed = 0
     for sha256 in hashes:
-        path(store, sha256).unlink(missing_ok=True)
+        file = path(store, sha256)
+        with contextlib.suppress(FileNotFoundError):
+            there = file.stat()
+            file.unlink()
+            freed += there.st_size if there.st_nlink == 1 else 0
+    return freed
 
 
 class Range(NamedTuple):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app import decay, evaluations, run_query, series
+from app import decay, evaluations, forks, run_query, series
 from app.contract import ids
 from app.contract.config import RunConfig
 from app.contract.states import ENDED, RunState
@@ -25,13 +25,13 @@ def compare(tx: Tx, runs: Sequence[Run], baseline_id: int | None = None) -> dict
     reference = next((run for run in runs if run.id == baseline_id), runs[0]) if runs else None
     curves = {run.id: _evaluations(tx, run.id) for run in runs}
     rows = [_row(tx, run, reference, curves) for run in runs]
-    differences = _differences(runs)
+    differing = differences(runs)
     return {
         "baseline": ids.show("run", reference.id) if reference else None,
         "rows": rows,
-        "differences": differences,
+        "differences": differing,
         "warnings": _warnings(tx, runs),
-        "meaning": _meaning(tx, runs, curves, {one["field"] for one in differences}),
+        "meaning": _meaning(tx, runs, curves, {one["field"] for one in differing}),
     }
 
 
@@ -61,7 +61,7 @@ def _row(tx: Tx, run: Run, reference: Run | None, curves: dict[int, Curve]) -> d
         "total_decay": decay.total_decay(config.schedule, config.optim),
         "lr": config.schedule.lr,
         "step": run.step,
-        "tokens": run.step * config.tokens_per_step,
+        "tokens": forks.tokens_at(run, run.step),
         "tok_per_s": run.tok_per_s,
         "final_val": curve[last][0] if last is not None else None,
         "final_val_se": curve[last][1] if last is not None else None,
@@ -99,7 +99,7 @@ def _difference(tx: Tx, a: Run, b: Run, curves: dict[int, Curve]) -> Difference 
     return Difference(step, loss_b - loss_a, error, paired=False)
 
 
-def _differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The configuration fields that are not the same in all runs, in the order of the form."""
     flat = {ids.show("run", run.id): run_query.flat(run.config) for run in runs}
     fields = dict.fromkeys(field for config in flat.values() for field in config)
@@ -197,8 +197,7 @@ def _is_fresh(tx: Tx, run: Run, step: int) -> bool:
     dataset = tx.session.get(Dataset, run.dataset_id) if run.dataset_id else None
     if dataset is None or not dataset.manifest:
         return False
-    tokens = step * RunConfig.model_validate(run.config).tokens_per_step
-    return bool(tokens <= FRESH_EPOCHS * dataset.manifest["train"]["tokens"])
+    return bool(forks.tokens_at(run, step) <= FRESH_EPOCHS * dataset.manifest["train"]["tokens"])
 
 
 def _because(total: float, difference: float, told_apart: bool, *, fresh: bool) -> str:

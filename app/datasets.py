@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from app import artifacts, feed, jobs
+from app import artifacts, feed, jobs, workers
 from app.contract import ids
 from app.contract.dataset import DatasetSpec, Manifest, PrepareProgress
 from app.contract.protocol import FileRef
@@ -43,13 +43,12 @@ def create(tx: Tx, spec: DatasetSpec, *, now: float) -> Dataset:
     if missing:
         raise Invalid(missing)
     dataset = Dataset(
-        name=name, state=DatasetState.queued.value, detail="waiting for a worker", progress={}, created_at=now,
+        name=name, state=DatasetState.queued.value, detail="", progress={}, created_at=now,
         spec={**spec.model_dump(mode="json"), "name": name},
     )  # fmt: skip
     tx.session.add(dataset)
     tx.session.flush()
-    jobs.enqueue(tx, JobKind.prepare, dataset_id=dataset.id, now=now)
-    feed.post(tx, "dataset", dataset.id, "state")
+    requeue(tx, dataset, "", now=now)
     return dataset
 
 
@@ -84,7 +83,7 @@ def retry(tx: Tx, dataset: Dataset, *, now: float) -> None:
     """Queue a failed preparation again."""
     if dataset.state != DatasetState.failed.value:
         raise Conflict(f"The dataset is {dataset.state}; only a failed preparation can be tried again.")
-    requeue(tx, dataset, "waiting for a worker", now=now)
+    requeue(tx, dataset, "", now=now)
 
 
 def delete(tx: Tx, dataset: Dataset, *, now: float) -> list[str]:
@@ -106,8 +105,8 @@ def delete(tx: Tx, dataset: Dataset, *, now: float) -> list[str]:
         raise Conflict(f"{len(waiting)} unfinished runs use this dataset ({shown}); stop them first.")
     for job in _open_jobs(tx, dataset.id):
         jobs.end(tx, job, now=now, outcome="stopped")
-    needed = {sha256 for other in list_all(tx) if other.id != dataset.id for sha256 in _files(other)}
-    alone = sorted(_files(dataset) - needed)
+    needed = {sha256 for other in list_all(tx) if other.id != dataset.id for sha256 in files(other)}
+    alone = sorted(files(dataset) - needed)
     if not tx.raw.execute("SELECT 1 FROM runs WHERE dataset_id = ? LIMIT 1", (dataset.id,)).fetchone():
         dataset.manifest = dataset.report = None
         tx.raw.execute("DELETE FROM log WHERE dataset_id = ?", (dataset.id,))
@@ -117,7 +116,7 @@ def delete(tx: Tx, dataset: Dataset, *, now: float) -> list[str]:
     return artifacts.forget(tx, alone)
 
 
-def _files(dataset: Dataset) -> set[str]:
+def files(dataset: Dataset) -> set[str]:
     """The hashes of what was uploaded for it and of what its preparation made."""
     manifest = dataset.manifest or {}
     shards = [shard for split in ("train", "val") for shard in manifest.get(split, {}).get("shards", ())]
@@ -141,14 +140,14 @@ def runs_on(tx: Tx) -> dict[int, int]:
     return dict(tx.raw.execute(counted))
 
 
-def holders(tx: Tx, dataset: Dataset) -> list[str]:
-    """The names of the workers on whose disks its token files lie: who prepared it, and who trained on it."""
+def holders(tx: Tx, dataset: Dataset) -> dict[int, str]:
+    """The workers on whose disks its token files lie, by number, with their names: who prepared, read or trained on it."""
     found = tx.raw.execute(
-        "SELECT DISTINCT w.name FROM workers w WHERE w.id IN (SELECT claimed_by FROM jobs WHERE dataset_id = ?1)"
+        "SELECT DISTINCT w.id, w.name FROM workers w WHERE w.id IN (SELECT claimed_by FROM jobs WHERE dataset_id = ?1)"
         " OR w.id IN (SELECT worker_id FROM runs WHERE dataset_id = ?1 AND step > 0) ORDER BY w.name",
         (dataset.id,),
     )
-    return [row[0] for row in found]
+    return dict(found.fetchall())
 
 
 def _open_jobs(tx: Tx, dataset_id: int) -> list[Job]:
@@ -202,11 +201,15 @@ def failed(tx: Tx, dataset: Dataset, detail: str, *, now: float) -> None:
     feed.post(tx, "dataset", dataset.id, "state")
 
 
-def requeue(tx: Tx, dataset: Dataset, detail: str, *, now: float) -> None:
-    """Queue the preparation again, from the start."""
-    jobs.enqueue(tx, JobKind.prepare, dataset_id=dataset.id, now=now)
+def requeue(tx: Tx, dataset: Dataset, why: str, *, now: float) -> None:
+    """Queue the preparation. Files on a worker's disk go to a worker with such a data root, where one is known."""
+    paths = [file["path"] for file in dataset.spec.get("files") or () if file.get("path")]
+    able = workers.that_read(tx, paths, now=now) if paths else []
+    payload = {"workers": [worker.id for worker in able]} if able else {}
+    jobs.enqueue(tx, JobKind.prepare, dataset_id=dataset.id, payload=payload, now=now)
     dataset.state = DatasetState.queued.value
-    dataset.detail = detail
+    names = " or ".join(worker.name for worker in able) or "a worker"
+    dataset.detail = "; ".join(part for part in (why, f"waiting for {names}") if part)
     dataset.progress = {}
     feed.post(tx, "dataset", dataset.id, "state")
 

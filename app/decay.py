@@ -20,35 +20,50 @@ EXACT = 1000
 
 INERT = 0.1
 """Below this Λ more than nine tenths of the initial weights are left: |Δ val| < .005 was measured at Λ = .055."""
+INERT_DIFFERENCE = 0.005
+"""Nats of validation loss that λ makes below INERT: less than one pair of seeds can show."""
 INFORMATIVE = (0.5, 10.0)
 OVER = 20.0
 """Above this Λ the run forgets its weights many times over."""
+
+NODES = list(zip(*(column.tolist() for column in leggauss(24)), strict=True))
 
 Verdict = Literal["none", "inert", "weak", "informative", "strong", "over"]
 
 
 def rate_sum(schedule: ScheduleConfig) -> float:
     """Σ lr over the run, of contract.schedule.learning_rate."""
-    return _sum(lambda update: _rate(schedule, update), _bends(schedule))
+    return _sum(lambda update: rate(schedule, update), bends(schedule, 0, schedule.steps))
 
 
-def total_decay(schedule: ScheduleConfig, optim: OptimConfig, first: int = 0) -> float:
-    """Λ = Σ a_t from update `first` on: e-folds by which the blocks' matrices would shrink without gradients.
-
-    a_t is lr_t·λ_t unless decay is independent of lr or corrected (contract.schedule.decay_per_step). Cautious decay
-    reaches a part of the weights only: this is its upper bound. L2 in the gradient takes no share off: 0.
-    """
-    if optim.optimizer == "adam_l2" or optim.weight_decay == 0:
+def total_decay(schedule: ScheduleConfig, optim: OptimConfig, first: int = 0, last: int | None = None) -> float:
+    """Λ = Σ a_t of the updates from `first` up to `last` (the run's end): e-folds by which the blocks' matrices would
+    shrink without gradients."""
+    if not decouples(optim):
         return 0.0
+    return _sum(per_step(schedule, optim), bends(schedule, first, schedule.steps if last is None else last))
+
+
+def decouples(optim: OptimConfig) -> bool:
+    """Whether updates take a share off decayed weights at all. L2 in the gradient takes none."""
+    return optim.optimizer != "adam_l2" and optim.weight_decay > 0
+
+
+def per_step(schedule: ScheduleConfig, optim: OptimConfig) -> Callable[[float], float]:
+    """a of the 0-based update, for the blocks' matrices.
+
+    It is lr_t·λ_t unless decay is independent of lr or corrected (contract.schedule.decay_per_step). Cautious decay
+    reaches a part of the weights only: this is its upper bound.
+    """
     end = schedule.decay_steps or schedule.steps
 
-    def per_step(update: float) -> float:
+    def a(update: float) -> float:
         weight_decay = optim.weight_decay * decay_share(update, shape=optim.decay_schedule, decay_steps=end)
         return decay_per_step(
-            _rate(schedule, update), weight_decay, peak=schedule.lr, coupling=optim.decay_coupling, adamc=optim.adamc
+            rate(schedule, update), weight_decay, peak=schedule.lr, coupling=optim.decay_coupling, adamc=optim.adamc
         )
 
-    return _sum(per_step, _bends(schedule, first))
+    return a
 
 
 def coupled(schedule: ScheduleConfig, optim: OptimConfig) -> float:
@@ -59,20 +74,21 @@ def coupled(schedule: ScheduleConfig, optim: OptimConfig) -> float:
     return optim.weight_decay if optim.decay_coupling == "lr" else a / schedule.lr
 
 
-def _rate(schedule: ScheduleConfig, update: float) -> float:
+def rate(schedule: ScheduleConfig, update: float) -> float:
+    """The learning rate of the 0-based update."""
     return learning_rate(
         update, lr=schedule.lr, min_lr=schedule.min_lr, warmup_steps=schedule.warmup_steps,
         decay_steps=schedule.decay_steps or schedule.steps, shape=schedule.shape, cooldown=schedule.cooldown,
     )  # fmt: skip
 
 
-def _bends(schedule: ScheduleConfig, first: int = 0) -> list[int]:
-    """The updates between which rate and decay are smooth, from `first` to the end of the run."""
+def bends(schedule: ScheduleConfig, first: int, last: int) -> list[int]:
+    """The updates between which rate and decay are smooth, from `first` to `last`."""
     end = schedule.decay_steps or schedule.steps
-    bends = {schedule.warmup_steps, end}
+    found = {schedule.warmup_steps, end}
     if schedule.shape == "wsd":
-        bends.add(cooldown_start(schedule.warmup_steps, end, schedule.cooldown))
-    return [first, *sorted(bend for bend in bends if first < bend < schedule.steps), schedule.steps]
+        found.add(cooldown_start(schedule.warmup_steps, end, schedule.cooldown))
+    return [first, *sorted(bend for bend in found if first < bend < last), last]
 
 
 def _sum(f: Callable[[float], float], bends: list[int]) -> float:
@@ -92,10 +108,7 @@ def _sum(f: Callable[[float], float], bends: list[int]) -> float:
             -3 * f(first) + 4 * f(first + 0.5) - f(first + 1),
         )
         half, middle = (last - first) / 2, (last + first) / 2
-        nodes, weights = leggauss(24)
-        integral = half * math.fsum(
-            w * f(middle + half * x) for x, w in zip(nodes.tolist(), weights.tolist(), strict=True)
-        )
+        integral = half * math.fsum(w * f(middle + half * x) for x, w in NODES)
         total += [integral, (f(first) - f(last)) / 2, (slopes[0] - slopes[1]) / 12]
     return math.fsum(total)
 
@@ -121,6 +134,11 @@ def half_life_steps(lr: float, weight_decay: float) -> float:
 def rms_equilibrium(lr: float, weight_decay: float) -> float:
     """RMS = √(lr/2λ), where decay and noisy updates balance: a reference for normalised matrices, not a target."""
     return math.sqrt(lr / (2.0 * weight_decay)) if weight_decay > 0 else math.inf
+
+
+def rotation_equilibrium(a: float, beta1: float) -> float:
+    """√(2a·(1−β₁)/(1+β₁)), radians per step: how far such weights turn where decay and updates balance (2305.17212)."""
+    return math.sqrt(2.0 * a * (1.0 - beta1) / (1.0 + beta1))
 
 
 def judge(total: float, weight_decay: float) -> Verdict:

@@ -18,6 +18,15 @@ MOST_WINDOWS = 20_000
 """Of one evaluation; beyond it the ordinary standard error is small enough."""
 
 
+class Scored(NamedTuple):
+    """One evaluation whose losses were kept."""
+
+    step: int
+    windows: int
+    loss: float  #: their mean, nats per token
+    se: float  #: standard error of that mean
+
+
 class Difference(NamedTuple):
     """b − a at one step, in nats per token."""
 
@@ -48,6 +57,17 @@ def at(raw: sqlite3.Connection, run_id: int, step: int) -> NDArray[np.float64] |
     """Losses per window, (windows,); None where they were not reported."""
     row = raw.execute("SELECT losses FROM evaluations WHERE run_id = ? AND step = ?", (run_id, step)).fetchone()
     return np.frombuffer(row[0], "<f4").astype(np.float64) if row else None
+
+
+def listing(raw: sqlite3.Connection, run_id: int) -> list[Scored]:
+    """A run's evaluations, in the order of their steps."""
+    rows = raw.execute("SELECT step, losses FROM evaluations WHERE run_id = ? ORDER BY step", (run_id,))
+    return [scored(step, np.frombuffer(losses, "<f4").astype(np.float64)) for step, losses in rows]
+
+
+def scored(step: int, losses: NDArray[np.float64]) -> Scored:
+    se = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+    return Scored(step, len(losses), float(losses.mean()), se)
 
 
 def same_windows(a: Run, b: Run) -> bool:

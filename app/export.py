@@ -1,15 +1,16 @@
-"""Every point of a run in a file: CSV, Parquet or Arrow, a row a step and a column a metric, streamed in constant memory."""
+"""Every point of runs in a file: CSV, Parquet or Arrow, a row a step and a column a metric, streamed in constant memory."""
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app import messages, series
-from app.db import Database
+from app.contract import ids
+from app.db import Database, Tx
 
 WINDOW = 8192
 """Steps read at once; doubled while there are none, so that sparse steps cost little."""
@@ -24,46 +25,65 @@ MEDIA_TYPES: dict[Format, str] = {
 }
 
 
-class Block(NamedTuple):
-    """Some consecutive steps at which anything was measured."""
+class Source(NamedTuple):
+    """A run and what of it goes into the file."""
 
+    run_id: int
+    keys: Sequence[str]
+    last_step: int
+
+
+class Block(NamedTuple):
+    """Some consecutive steps of a run at which anything was measured."""
+
+    run: str
     steps: NDArray[np.int64]  #: (n,), ascending
     values: NDArray[np.float64]  #: (keys, n)
     present: NDArray[np.bool_]  #: (keys, n): whether the metric has a point there
 
 
-def stream(db: Database, run_id: int, keys: Sequence[str], last_step: int, form: Format) -> Iterator[bytes]:
+def source(tx: Tx, run_id: int, keys: Sequence[str]) -> Source:
+    """As far as these series reach now."""
+    ends = tx.raw.execute("SELECT key, last_step FROM series WHERE run_id = ?", (run_id,)).fetchall()
+    wanted = set(keys)
+    return Source(run_id, keys, max((last for key, last in ends if key in wanted), default=-1))
+
+
+def stream(db: Database, sources: Sequence[Source], form: Format, *, name_runs: bool) -> Iterator[bytes]:
     """The file's bytes, piece by piece; no transaction is held open between two of them."""
-    blocks = _blocks(db, run_id, keys, last_step)
-    return _csv(keys, blocks) if form == "csv" else _arrow(form, keys, blocks)
+    keys = list(dict.fromkeys(key for one in sources for key in one.keys))
+    blocks = (block for one in sources for block in _blocks(db, one, keys))
+    return _csv(keys, blocks, name_runs) if form == "csv" else _arrow(form, keys, blocks, name_runs)
 
 
-def _blocks(db: Database, run_id: int, keys: Sequence[str], last_step: int) -> Iterator[Block]:
-    lo, window = 0, WINDOW
-    while lo <= last_step:
-        hi = min(last_step, lo + window - 1)
+def _blocks(db: Database, of: Source, keys: Sequence[str]) -> Iterator[Block]:
+    lo, window, own = 0, WINDOW, set(of.keys)
+    while lo <= of.last_step:
+        hi = min(of.last_step, lo + window - 1)
         with db.read() as tx:
-            columns = [series.read(tx.raw, run_id, key, lo, hi) for key in keys]
-        steps = np.unique(np.concatenate([points.step for points in columns]))
+            columns = {i: series.read(tx.raw, of.run_id, key, lo, hi) for i, key in enumerate(keys) if key in own}
+        steps = np.unique(np.concatenate([points.step for points in columns.values()]))
         values = np.full((len(keys), len(steps)), np.nan)
         present = np.zeros(values.shape, bool)
-        for index, points in enumerate(columns):
+        for index, points in columns.items():
             at = np.searchsorted(steps, points.step)
             values[index, at], present[index, at] = points.value, True
         if len(steps):
-            yield Block(steps, values, present)
+            yield Block(ids.show("run", of.run_id), steps, values, present)
         window = WINDOW if len(steps) else window * 2
         lo = hi + 1
 
 
-def _csv(keys: Sequence[str], blocks: Iterator[Block]) -> Iterator[bytes]:
-    yield _line(["step", *keys])
+def _csv(keys: Sequence[str], blocks: Iterator[Block], name_runs: bool) -> Iterator[bytes]:
+    yield _line([*(["run"] if name_runs else []), "step", *keys])
     for block in blocks:
+        first = [block.run] if name_runs else []
         cells = [
             [_number(value) if there else "" for value, there in zip(column.tolist(), mask.tolist(), strict=True)]
             for column, mask in zip(block.values, block.present, strict=True)
         ]
-        yield b"".join(_line([str(step), *row]) for step, *row in zip(block.steps.tolist(), *cells, strict=True))
+        rows = zip(block.steps.tolist(), *cells, strict=True)
+        yield b"".join(_line([*first, str(step), *row]) for step, *row in rows)
 
 
 def _number(value: float) -> str:
@@ -76,19 +96,19 @@ def _line(cells: list[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _arrow(form: Format, keys: Sequence[str], blocks: Iterator[Block]) -> Iterator[bytes]:
+def _arrow(form: Format, keys: Sequence[str], blocks: Iterator[Block], name_runs: bool) -> Iterator[bytes]:
     """Missing points are null; a NaN that was measured is NaN."""
-    import pyarrow as pa  # a tenth of a second and 40 MB that most servers never need
-    import pyarrow.parquet as pq
-
-    schema = pa.schema([("step", pa.int64()), *((key, pa.float64()) for key in keys)])
+    pa, pq = _pyarrow()
+    named = [("run", pa.string())] if name_runs else []
+    schema = pa.schema([*named, ("step", pa.int64()), *((key, pa.float64()) for key in keys)])
     sink = _Sink()
     writer: Any = pq.ParquetWriter(sink, schema) if form == "parquet" else pa.ipc.new_stream(sink, schema)
     waiting: list[Block] = []
 
     def table() -> Any:
-        columns = [np.concatenate([block.steps for block in waiting])]
-        arrays = [pa.array(columns[0])]
+        arrays = [pa.array(np.concatenate([block.steps for block in waiting]))]
+        if name_runs:
+            arrays.insert(0, pa.array([block.run for block in waiting for _ in range(len(block.steps))]))
         for index in range(len(keys)):
             values = np.concatenate([block.values[index] for block in waiting])
             missing = ~np.concatenate([block.present[index] for block in waiting])
@@ -123,3 +143,32 @@ class _Sink(io.RawIOBase):
     def taken(self) -> bytes:
         held, self._held = bytes(self._held), bytearray()
         return held
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    """A tenth of a second and 40 MB that most servers never need."""
+    import pyarrow
+    import pyarrow.parquet
+
+    return pyarrow, pyarrow.parquet
+
+
+def rows(found: Sequence[Mapping[str, Any]], form: Literal["csv", "parquet"]) -> bytes:
+    """A small table, a dict a row, as one file; a column that some rows lack is empty there."""
+    names = list(dict.fromkeys(name for row in found for name in row))
+    if form == "csv":
+        cells = [[_cell(row.get(name)) for name in names] for row in found]
+        return b"".join(_line(row) for row in [names, *cells])
+    pa, pq = _pyarrow()
+    sink = io.BytesIO()
+    columns = [[row.get(name) for row in found] for name in names]
+    mixed = [len({type(value) for value in column if value is not None} - {int, float}) > 1 for column in columns]
+    arrays = [pa.array([None if value is None else str(value) for value in column] if words else column) for column, words in zip(columns, mixed, strict=True)]  # fmt: skip
+    pq.write_table(pa.table(arrays, names=names), sink)
+    return sink.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return _number(value) if isinstance(value, float) else str(value)

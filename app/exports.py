@@ -29,9 +29,13 @@ def ask(tx: Tx, checkpoint: Checkpoint, format: Format, *, now: float, quiet_s: 
 
 def listing(tx: Tx, checkpoint: Checkpoint) -> list[Job]:
     """A checkpoint's exports, newest first."""
-    query = select(Job).where(Job.run_id == checkpoint.run_id, Job.kind == JobKind.export.value)
-    found = tx.session.scalars(query.order_by(Job.id.desc()).execution_options(populate_existing=True))
-    return [job for job in found if job.payload.get("checkpoint") == checkpoint.id]
+    return [job for job in of_run(tx, checkpoint.run_id) if job.payload.get("checkpoint") == checkpoint.id]
+
+
+def of_run(tx: Tx, run_id: int) -> list[Job]:
+    """Those of all its checkpoints, newest first."""
+    query = select(Job).where(Job.run_id == run_id, Job.kind == JobKind.export.value)
+    return list(tx.session.scalars(query.order_by(Job.id.desc()).execution_options(populate_existing=True)))
 
 
 def state(tx: Tx, job: Job) -> str:

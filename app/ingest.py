@@ -181,14 +181,14 @@ def _points(tx: Tx, held: jobs.Held, run_id: int, columns: dict[str, Column], no
         if len(speeds):  # the median: one slow step is no news
             raw.execute("UPDATE runs SET tok_per_s = ? WHERE id = ?", (float(np.median(speeds)), run_id))
     if "val/loss" in columns:
-        _best(tx, run_id)
+        note_best(tx, run_id)
     if drift.KEY in columns and (found := drift.compare(raw, run_id, *columns[drift.KEY])) is not None:
         data = found._asdict() | {"largest": None if math.isinf(found.largest) else found.largest}
         events.record(tx, run_id, "drift", found.text, at=now, attempt=held.attempt, step=last, data=data)
     feed.post(tx, "run", run_id, "points", min(int(steps.min()) for steps, _ in columns.values()))
 
 
-def _best(tx: Tx, run_id: int) -> None:
+def note_best(tx: Tx, run_id: int) -> None:
     """The lowest validation loss so far, from the stored series, so that it is right after a truncation too."""
     summary = series.summaries(tx.raw, run_id, ("val/loss",)).get("val/loss")
     best = error = None
@@ -212,7 +212,7 @@ def restart(tx: Tx, run_id: int, after_step: int, *, attempt: int | None = None)
     evaluations.truncate(tx.raw, run_id, after_step)
     samples.taken_back(tx, run_id, after_step)
     tx.raw.execute("UPDATE runs SET step = ? WHERE id = ?", (max(0, after_step), run_id))
-    _best(tx, run_id)
+    note_best(tx, run_id)
     if attempt is not None:
         tx.raw.execute(
             "UPDATE attempts SET first_step = ? WHERE run_id = ? AND number = ?", (max(0, after_step), run_id, attempt)

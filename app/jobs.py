@@ -53,12 +53,20 @@ def enqueue(
     dataset_id: int | None = None,
     worker_id: int | None = None,
     payload: dict[str, Any] | None = None,
+    priority: int | None = None,
     now: float,
 ) -> Job:
-    """Queue a job. A train job names the dataset it waits for; worker_id means that only this worker may claim it."""
+    """Queue a job. A train job names the dataset it waits for; worker_id means that only this worker may claim it.
+
+    Of two that wait, the higher priority goes first, then the older; a run keeps that of its last job.
+    """
+    if priority is None:
+        before = "SELECT priority FROM jobs WHERE run_id = ? AND kind = ? ORDER BY id DESC LIMIT 1"
+        row = tx.raw.execute(before, (run_id, kind.value)).fetchone()
+        priority = row[0] if row else 0
     job = Job(
         kind=kind.value, state=JobState.queued.value, run_id=run_id, dataset_id=dataset_id, worker_id=worker_id,
-        payload=payload or {}, created_at=now, attempt=0, acked_seq=0, commands=[],
+        payload=payload or {}, created_at=now, attempt=0, acked_seq=0, commands=[], priority=priority,
     )  # fmt: skip
     tx.session.add(job)
     tx.session.flush()
@@ -135,12 +143,14 @@ def _oldest(raw: sqlite3.Connection, request: ClaimRequest, worker: Worker, kind
         LEFT JOIN runs ON runs.id = jobs.run_id
         WHERE jobs.state = 'queued' AND jobs.kind IN ({_marks(kinds)})
           AND (jobs.worker_id IS NULL OR jobs.worker_id = ?)
+          AND (json_type(jobs.payload, '$.workers') IS NULL
+               OR EXISTS (SELECT 1 FROM json_each(jobs.payload, '$.workers') WHERE value = ?))
           AND (jobs.kind != 'train'
                OR (datasets.state = 'ready' AND json_extract(runs.config, '$.system.device') IN ({_marks(devices)})
                    AND {DEVICES} <= ?))
-        ORDER BY jobs.id LIMIT 1
+        ORDER BY jobs.priority DESC, jobs.id LIMIT 1
         """,  # noqa: S608  # only question marks are put in
-        (*kinds, worker.id, *devices, len(request.worker.devices)),
+        (*kinds, worker.id, worker.id, *devices, len(request.worker.devices)),
     ).fetchone()
     return _Next._make(row) if row else None
 

@@ -114,10 +114,16 @@ def default_name(preset: str | None, config: RunConfig, dataset: Dataset) -> str
 
 
 def check_data(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse a context longer than the data, where the data are known already."""
+    """Refuse a context longer than the data, and boundaries that nothing marks, where the data are known already."""
     if dataset.manifest is None:
         return
     manifest = Manifest.model_validate(dataset.manifest)
+    if config.data.boundaries == "respect" and (manifest.tokenizer.eot is None or manifest.split_rule == "tail"):
+        told = (
+            f"cannot be respected on {dataset.name}: no end-of-text stands between its documents; take ignore, or prepare"
+            " the text again with a split by hash and a tokenizer that has end-of-text"
+        )
+        raise Invalid([FieldError("/config/data/boundaries", told)])
     for split, tokens in (("training", manifest.train.tokens), ("validation", manifest.val.tokens)):
         if tokens <= config.model.block_size:
             raise Invalid(

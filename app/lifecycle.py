@@ -8,6 +8,7 @@ from app import (
     datasets,
     exports,
     forks,
+    freeing,
     imports,
     ingest,
     jobs,
@@ -15,23 +16,29 @@ from app import (
     reports,
     runs,
     sample_texts,
+    siblings,
     slots,
     workers,
 )
 from app.contract import ids
-from app.contract.arithmetic import ASKED_FOR, CHOSEN
 from app.contract.config import RunConfig
 from app.contract.protocol import PROTOCOL, REASON_KILLED, Claim, ClaimRequest, Finish
 from app.contract.states import DatasetState, FailReason, JobKind, RunState
 from app.db import Tx
 from app.errors import UnsupportedProtocol
 from app.settings import Settings
+from app.sweeps import launching, steering
 from app.tables import Checkpoint, Dataset, Job, Run, Worker
 
 S = RunState
 MOST_KILLED = 5
 """Attempts in a row that may lose a process before the run fails."""
-SILENT = {JobKind.sample: sample_texts.silent, JobKind.adopt: imports.silent, JobKind.export: exports.silent}
+SILENT = {
+    JobKind.sample: sample_texts.silent,
+    JobKind.adopt: imports.silent,
+    JobKind.export: exports.silent,
+    JobKind.free: freeing.silent,
+}
 HINTS = {
     FailReason.oom: "Try a smaller micro-batch with more accumulation (the step stays the same), or recompute activations.",
     FailReason.non_finite: "A lower learning rate or a longer warm-up usually helps.",
@@ -67,6 +74,8 @@ def claim(tx: Tx, request: ClaimRequest, *, now: float, settings: Settings) -> C
                 offer = exports.offer(tx, job)
             case JobKind.report:
                 offer = reports.offer(tx, job, worker.name, repeated=claimed.repeated)
+            case JobKind.free:
+                offer = freeing.offer(tx, job, now=now)
             case _:
                 offer = _send_offer(tx, job)
         if offer is None:  # the job turned out to be impossible and has been ended; the next one, then
@@ -114,20 +123,9 @@ def _train_offer(tx: Tx, job: Job, worker: Worker, *, repeated: bool, now: float
         "dataset": ids.show("dataset", dataset.id),
         "manifest": dataset.manifest,
         "resume": forks.resume(tx, run, checkpoint) if checkpoint else None,
-        "numeric_path": _numeric_path(tx, run),
+        "numeric_path": siblings.path(tx, run, worker),
         "files": checkpoints.files(checkpoint) if checkpoint and not here else [],
     }
-
-
-def _numeric_path(tx: Tx, run: Run) -> dict[str, Any] | None:
-    """What the nearest run that this one was cloned from, and that has begun, computed with."""
-    source = run
-    while source.cloned_from is not None:
-        source = tx.session.get_one(Run, source.cloned_from)
-        found = {key: source.telemetry[key] for key in (*ASKED_FOR, *CHOSEN) if key in source.telemetry}
-        if found:
-            return found
-    return None
 
 
 def _prepare_offer(tx: Tx, job: Job, worker: Worker, *, repeated: bool) -> dict[str, Any]:
@@ -165,6 +163,7 @@ def finish(tx: Tx, job_id: int, finish: Finish, *, now: float) -> None:
     match job.kind:
         case JobKind.train:
             _run_ended(tx, job, finish, now=now)
+            launching.run_ended(tx, tx.session.get_one(Run, job.run_id), now=now)
         case JobKind.prepare:
             _preparation_ended(tx, job, finish, now=now)
         case JobKind.sample:
@@ -175,6 +174,8 @@ def finish(tx: Tx, job_id: int, finish: Finish, *, now: float) -> None:
             exports.ended(tx, job, finish, failed=_last_words(finish), now=now)
         case JobKind.report:
             reports.ended(tx, job, finish, failed=_last_words(finish), now=now)
+        case JobKind.free:
+            freeing.ended(tx, job, finish, failed=_last_words(finish), now=now)
         case _ if finish.outcome == "requeue":  # its worker was told to leave in the middle of it
             _send_again(tx, job, now=now)
         case _:
@@ -200,8 +201,16 @@ def _run_ended(tx: Tx, job: Job, finish: Finish, *, now: float) -> None:
         runs.queue_again(tx, run, f"its worker was told to leave at step {run.step}", worker_id=job.worker_id, now=now)
     else:
         to = asked or (S.paused if finish.outcome == "paused" else S.stopped)
-        runs.transition(tx, run, to, detail=f"{to.value} at step {run.step}, checkpoint kept", now=now, data=told)
+        runs.transition(tx, run, to, detail=f"{to.value} at step {run.step}{_kept(tx, run)}", now=now, data=told)
         _measure(tx, run, job)
+
+
+def _kept(tx: Tx, run: Run) -> str:
+    """Which checkpoint is left of a run that has ended: a disk without room may have cost the last one."""
+    newest = checkpoints.newest(tx, run.id)
+    if newest is None:
+        return ""
+    return ", checkpoint kept" if newest.step == run.step else f"; its newest checkpoint is of step {newest.step}"
 
 
 def _killed(tx: Tx, run: Run, job: Job, *, now: float) -> None:
@@ -227,9 +236,10 @@ def _measure(tx: Tx, run: Run, job: Job) -> None:
 
 
 def _last_words(finish: Finish) -> str:
-    """ "exit 1: RuntimeError: …": the last line that says something."""
-    last = next((line.strip() for line in reversed(finish.log_tail) if line.strip()), "")
-    said = str(finish.summary.get("detail") or last)[:600]
+    """What the process said of its end, in a sentence; else "exit 1: RuntimeError: …", its last line that says something."""
+    if detail := finish.summary.get("detail"):
+        return str(detail)[:600]
+    said = next((line.strip() for line in reversed(finish.log_tail) if line.strip()), "")[:600]
     code = f"exit {finish.exit}" if finish.exit else ""
     return ": ".join(part for part in (code, said) if part) or "the process ended with an error"
 
@@ -241,7 +251,7 @@ def _preparation_ended(tx: Tx, job: Job, finish: Finish, *, now: float) -> None:
         if dataset.state == DatasetState.ready:
             reports.ask(tx, dataset, worker_id=job.claimed_by, now=now)
     elif finish.outcome == "requeue":
-        datasets.requeue(tx, dataset, "its worker was told to leave; waiting for a worker", now=now)
+        datasets.requeue(tx, dataset, "its worker was told to leave", now=now)
     else:
         datasets.failed(tx, dataset, _last_words(finish), now=now)
     runs.dataset_changed(tx, dataset)
@@ -251,7 +261,9 @@ def _preparation_ended(tx: Tx, job: Job, finish: Finish, *, now: float) -> None:
 
 
 def sweep(tx: Tx, *, now: float, started_at: float, settings: Settings) -> None:
-    """Look for claims whose worker has fallen silent; safe to call at any pace."""
+    """Look for claims whose worker has fallen silent, and after sweeps; safe to call at any pace."""
+    launching.settle(tx, now=now)
+    steering.keep_paused(tx, now=now)
     if not jobs.may_expire(tx, now=now, started_at=started_at, lease_s=settings.lease_s):
         return
     for job in jobs.expired(tx, now=now):
@@ -260,7 +272,7 @@ def sweep(tx: Tx, *, now: float, started_at: float, settings: Settings) -> None:
                 _run_silent(tx, job, now=now, settings=settings)
             case JobKind.prepare:
                 _preparation_silent(tx, job, now=now, settings=settings)
-            case JobKind.sample | JobKind.adopt | JobKind.export:
+            case JobKind.sample | JobKind.adopt | JobKind.export | JobKind.free:
                 if _past_grace(job, now, settings):
                     SILENT[JobKind(job.kind)](tx, job, now=now)
             case JobKind.report:
@@ -313,7 +325,7 @@ def _preparation_silent(tx: Tx, job: Job, *, now: float, settings: Settings) -> 
     if jobs.silences(tx, dataset.id) >= settings.max_attempts:
         datasets.failed(tx, dataset, f"Its worker vanished {settings.max_attempts} times while preparing it.", now=now)
     else:
-        datasets.requeue(tx, dataset, "its worker did not come back; waiting for a worker", now=now)
+        datasets.requeue(tx, dataset, "its worker did not come back", now=now)
     runs.dataset_changed(tx, dataset)
 
 

@@ -12,21 +12,34 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app import feed, lifecycle, messages, pages, stream
+from app import diagnoses, feed, foreign_runs, lifecycle, messages, pages, stream
+from app.alerts import addresses
+from app.alerts.sender import Sender
 from app.api import (
+    alerts,
     artifacts,
+    bulk,
     checkpoints,
+    comparing,
     datasets,
+    decay,
+    diagnosis,
+    elsewhere,
+    evaluations,
     exchange,
     forks,
     health,
     jobs,
     launching,
     metrics,
+    ready_made,
     reference,
+    run_log,
     runs,
     samples,
+    sweeps,
     tokens,
+    views,
     workers,
 )
 from app.db import Database, Tx
@@ -52,7 +65,31 @@ from app.settings import Settings
 from app.sweeper import Sweeper
 
 API = "/api/v1"
-NOUNS = (runs, forks, samples, metrics, launching, datasets, workers, checkpoints, exchange, jobs, artifacts, tokens)
+NOUNS = (
+    runs,
+    decay,
+    bulk,
+    run_log,
+    diagnosis,
+    forks,
+    samples,
+    sweeps,
+    ready_made,
+    metrics,
+    comparing,
+    evaluations,
+    views,
+    launching,
+    datasets,
+    workers,
+    checkpoints,
+    exchange,
+    elsewhere,
+    alerts,
+    jobs,
+    artifacts,
+    tokens,
+)
 
 
 def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -72,18 +109,32 @@ def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] =
         db.write(forget)
 
     sweeper = Sweeper(clock, sweep=sweep, tidy=tidy)
+    watch = diagnoses.Watch(db)
+    diagnostician = Sweeper(clock, sweep=watch.look, every_s=diagnoses.LOOK_S, name="plateau-diagnoses")
+
+    sender = Sender(
+        db, clock, base_url=f"http://{settings.host}:{settings.port}", allowed=addresses.hosts(settings.alert_hosts)
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(db.write, lambda tx: foreign_runs.interrupted(tx, now=clock()))
         await hub.start()
         sweeper.start()
+        diagnostician.start()
+        sender.start()
         yield
         await hub.stop()
+        await asyncio.to_thread(sender.stop)
+        await asyncio.to_thread(app.state.behind.stop)
+        await asyncio.to_thread(diagnostician.stop)
         await asyncio.to_thread(sweeper.stop)
 
     app = FastAPI(title="Plateau", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings, app.state.db, app.state.clock = settings, db, clock
     app.state.hub, app.state.sweeper = hub, sweeper
+    app.state.sender = sender
+    app.state.behind = foreign_runs.Behind(db, clock)
     app.state.keyring, app.state.sessions = Keyring(db, clock), Sessions(db, clock)
     app.state.failures = FailureLimiter(clock)
 

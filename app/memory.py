@@ -32,6 +32,7 @@ class Arithmetic(NamedTuple):
     compiled: bool = True
     recompute: bool = False  #: a block's activations are computed again in the backward pass
     chunked: bool = False  #: the logits of all tokens never exist at once
+    within_documents: bool = False  #: attention adds a mask, context by context, that all layers share
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def activation_bytes_per_token(model: ModelConfig, arithmetic: Arithmetic) -> in
     """
     layer = layer_bytes_per_token(model, arithmetic)
     tail = (8 + (_mask_bytes(arithmetic) if model.dropout else 0)) * model.n_embd
+    if arithmetic.within_documents:
+        tail += model.block_size * (4 if arithmetic.dtype == "float32" else 2)
     if arithmetic.recompute:
         return model.n_layer * 4 * model.n_embd + layer + tail
     return model.n_layer * layer + tail
@@ -273,7 +276,8 @@ def arithmetic_of(config: RunConfig, vocab_size: int, device: str, memory_gib: f
     tokens = config.batch.micro_batch * config.model.block_size
     logits = tokens * vocab_size * (4 if compiled and dtype != "float32" else 12)
     chunked = logits > max(GIB, memory_gib * GIB / 10) if system.chunked_loss == "auto" else system.chunked_loss == "on"
-    return Arithmetic(device, dtype, compiled, system.recompute, chunked)
+    respects = config.data.boundaries == "respect"
+    return Arithmetic(device, dtype, compiled, system.recompute, chunked, respects)
 
 
 def fits(

@@ -1,6 +1,7 @@
 """Opens the home's database: one server at a time, backed up and upgraded if it is older than this program.
 
-Alembic is imported only when there is something to upgrade; it would cost every start 0.2 s.
+A new database gets the tables of app/tables at once. Alembic is imported only when there is something to upgrade: it
+costs 0.15 s, and 11 MiB for as long as the server lives.
 """
 
 import fcntl
@@ -18,8 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from app.db import Database
 from app.errors import PlateauError
 from app.settings import Settings, assets
+from app.tables import Base
 
 HEAD = "0003"  #: the newest revision in migrations/versions; a test compares
+VERSION_TABLE = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
 
 
 class CannotOpen(PlateauError):
@@ -54,7 +57,9 @@ def open_database(settings: Settings) -> Database:
     lock = _lock(settings.home, path)
     try:
         revision = _revision(path)
-        if revision != HEAD:
+        if revision is None:
+            _create(path)
+        elif revision != HEAD:
             _upgrade(path, revision)
         database = _opened(path, settings.db_sync)
     except BaseException:
@@ -143,7 +148,21 @@ def _revision(path: Path) -> str | None:
         raise NotADatabase(not_ours) from error
 
 
-def _upgrade(path: Path, revision: str | None) -> None:
+def _create(path: Path) -> None:
+    """All tables in one transaction: a kill anywhere leaves an empty file. A test compares them with what the revisions make."""
+    try:
+        with connection_for_upgrade(path) as connection, connection.begin():
+            Base.metadata.create_all(connection, checkfirst=False)
+            connection.exec_driver_sql(VERSION_TABLE)
+            connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+    except (sqlite3.Error, DBAPIError, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise HomeNotWritable(
+            f"{path} could not be made ({reason}); see that its disk has space and start again."
+        ) from error
+
+
+def _upgrade(path: Path, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -152,17 +171,15 @@ def _upgrade(path: Path, revision: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", str(assets() / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    if revision is not None:
-        try:
-            ScriptDirectory.from_config(config).get_revision(revision)
-        except CommandError as error:
-            raise DatabaseTooNew(
-                f"{path} was written by a newer Plateau (its schema is {revision}, this program knows {HEAD}); "
-                "install that version or restore a copy from backups."
-            ) from error
     try:
-        if revision is not None:
-            _back_up(path)
+        ScriptDirectory.from_config(config).get_revision(revision)
+    except CommandError as error:
+        raise DatabaseTooNew(
+            f"{path} was written by a newer Plateau (its schema is {revision}, this program knows {HEAD}); "
+            "install that version or restore a copy from backups."
+        ) from error
+    try:
+        _back_up(path)
         with connection_for_upgrade(path) as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -26,7 +26,14 @@ def actions(run: Run) -> list[str]:
     """What can be done to the run now."""
     if run.deleted_at is not None:
         return ["restore"]
-    state, theirs = RunState(run.state), run.source != "worker"
+    possible = _while(run, RunState(run.state))
+    if "trash" in possible and run.state != S.queued:
+        possible.insert(possible.index("trash"), "unarchive" if run.archived_at is not None else "archive")
+    return possible
+
+
+def _while(run: Run, state: RunState) -> list[str]:
+    theirs = run.source != "worker"
     if run.source == "imported" and state is S.starting:
         return []
     if state in (S.starting, S.running):

@@ -81,16 +81,23 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
-def parse(text: str) -> Reading:
-    """Read a config file or a command line. Never raises on odd text: what is not understood is in the report."""
-    if len(text) > MOST_CHARACTERS:
-        return Reading({}, [("", f"the text has more than {MOST_CHARACTERS:,} characters and was not read")])
+def parse(*texts: str) -> Reading:
+    """Read a config file or a command line; of several the later ones overrule. Never raises on odd text: what is not
+    understood is in the report."""
     report: list[tuple[str, str]] = []
-    joined = re.sub(r"\\\s*\n", " ", text)
-    command = re.search(r"(?m)^[^#\n]*(?:\btrain\.py\b|(?:^|\s)--\w).*$", joined)
-    preset, values = _command_line(command[0], report) if command else (None, _assignments(text, report))
+    preset: str | None = None
+    values: dict[str, Any] = {}
+    for text in texts:
+        if len(text) > MOST_CHARACTERS:
+            report.append(("", f"the text has more than {MOST_CHARACTERS:,} characters and was not read"))
+            continue
+        joined = re.sub(r"\\\s*\n", " ", text)
+        command = re.search(r"(?m)^[^#\n]*(?:\btrain\.py\b|(?:^|\s)--\w).*$", joined)
+        named, given = _command_line(command[0], report) if command else (None, _assignments(text, report))
+        preset, values = named or preset, values | given
     if not values and preset is None:
-        report.append(("", "no settings were found; paste lines like learning_rate = 1e-3 or a command line"))
+        if not report or not report[0][1].startswith("the text has more"):
+            report.append(("", "no settings were found; paste lines like learning_rate = 1e-3 or a command line"))
         return Reading({}, report)
     config = _mapped(values, report, preset)
     absent = [name for name in ("learning_rate", "max_iters", "n_layer", "batch_size") if name not in values]

@@ -7,8 +7,8 @@ R repetitions beyond the first pass, the run learns as from D' = U + U·R*·(1 �
 import math
 from typing import Literal, NamedTuple
 
-R_STAR = 15.0
-"""The paper's fit of R* for data, about 15."""
+R_STAR = 15.39
+"""The paper's fit of R* for data."""
 AS_GOOD_AS_NEW = 4.0
 """Epochs up to which its runs could hardly be told from runs on new data."""
 WORTH_LITTLE = 16.0

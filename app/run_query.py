@@ -7,8 +7,9 @@ bound values; nothing is evaluated.
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import select
 
@@ -20,6 +21,13 @@ from app.db import Tx
 from app.errors import FieldError, Invalid
 from app.tables import Run
 
+Place = Literal["list", "archive", "trash"]
+_PLACES: dict[Place, str] = {
+    "list": "runs.deleted_at IS NULL AND runs.archived_at IS NULL",
+    "archive": "runs.deleted_at IS NULL AND runs.archived_at IS NOT NULL",
+    "trash": "runs.deleted_at IS NOT NULL",
+}
+
 
 class RunQuery(NamedTuple):
     text: str = ""
@@ -27,7 +35,7 @@ class RunQuery(NamedTuple):
     sort: str = "-created"  #: a key of SORTS, "-" in front for descending
     offset: int = 0
     limit: int = 50
-    trash: bool = False
+    place: Place = "list"
 
 
 class RunPage(NamedTuple):
@@ -74,27 +82,36 @@ _NUMBERS = {
     "val/loss": "runs.best_val",
     "tok_per_s": "runs.tok_per_s",
 }
-_WORDS = {"preset": "runs.preset", "reason": "runs.reason", "source": "runs.source", "name": "runs.name"}
+_WORDS = {
+    "preset": "runs.preset", "reason": "runs.reason", "source": "runs.source", "name": "runs.name",
+    "diagnosis": "(SELECT verdict FROM diagnoses WHERE diagnoses.run_id = runs.id)",
+}  # fmt: skip
 
 
 def find(tx: Tx, query: RunQuery) -> RunPage:
     """One page of runs. Raises Invalid for an unknown field, sort key or state."""
-    where = [Condition("runs.deleted_at IS NOT NULL" if query.trash else "runs.deleted_at IS NULL"), *parse(query.text)]
-    clause, values = _joined(where)
-    counts = dict(tx.raw.execute(f"SELECT state, count(*) FROM runs WHERE {clause} GROUP BY state", values).fetchall())  # noqa: S608
-    if query.states:
-        where.append(_state_in(query.states))
+    where = [Condition(_PLACES[query.place]), *parse(query.text)]
+    chosen = _state_in(query.states) if query.states else Condition("1")
+    order = _order(query.sort)
+    first, most = max(0, query.offset), max(0, query.limit)
+    if (
+        len(where) > 1
+    ):  # such conditions read every run's row: once, in the order they lie, for the numbers and the page alike
         clause, values = _joined(where)
-    wanted = [
-        row[0]
-        for row in tx.raw.execute(
-            f"SELECT runs.id FROM runs WHERE {clause} ORDER BY {_order(query.sort)} LIMIT ? OFFSET ?",  # noqa: S608
-            (*values, max(0, query.limit), max(0, query.offset)),
-        )
-    ]
+        both = f"SELECT runs.id, runs.state FROM runs NOT INDEXED WHERE {clause} ORDER BY {order.sql}"  # noqa: S608
+        found = tx.raw.execute(both, (*values, *order.values)).fetchall()
+        counts = dict(Counter(state for _, state in found))
+        wanted = [number for number, state in found if not query.states or state in query.states][first : first + most]
+    else:
+        clause = where[0].sql
+        counts = dict(tx.raw.execute(f"SELECT state, count(*) FROM runs WHERE {clause} GROUP BY state").fetchall())  # noqa: S608
+        # by age SQLite takes them as they lie; any other order reads them all, which the index would only scatter
+        rows_of = "runs" if query.sort.lstrip("-") == "created" else "runs NOT INDEXED"
+        page = f"SELECT runs.id FROM {rows_of} WHERE {clause} AND {chosen.sql} ORDER BY {order.sql} LIMIT ? OFFSET ?"  # noqa: S608
+        wanted = [row[0] for row in tx.raw.execute(page, (*chosen.values, *order.values, most, first))]
     total = sum(count for state, count in counts.items() if not query.states or state in query.states)
-    found = {run.id: run for run in tx.session.scalars(select(Run).where(Run.id.in_(wanted)))}
-    return RunPage([found[number] for number in wanted], total, counts)
+    rows = {run.id: run for run in tx.session.scalars(select(Run).where(Run.id.in_(wanted)))}
+    return RunPage([rows[number] for number in wanted], total, counts)
 
 
 def parse(text: str) -> list[Condition]:
@@ -234,13 +251,23 @@ def _number(field: str, value: str) -> float:
     return number
 
 
-def _order(sort: str) -> str:
-    """Rows without the value come last either way; the id makes the order complete."""
+def _order(sort: str) -> Condition:
+    """By a column, a field of the configuration or a metric's newest value. Rows without it come last either way; the
+    id makes the order complete."""
     key, down = sort.removeprefix("-"), sort.startswith("-")
-    if key not in SORTS:
-        raise Invalid([FieldError("/sort", f"must be one of {', '.join(SORTS)}, with - in front for descending")])
-    direction = "DESC" if down else "ASC"
-    return f"{SORTS[key]} IS NULL, {SORTS[key]} {direction}, runs.id DESC"
+    values: tuple[str, ...] = ()
+    if key == "created":  # the order in which they lie: no sorting, however many there are
+        return Condition(f"runs.id {'DESC' if down else 'ASC'}")
+    if key in SORTS:
+        by = SORTS[key]
+    elif key in _CONFIG:
+        by = f"json_extract(runs.config, '$.{key}')"
+    elif len(key) <= 200 and KEY.fullmatch(key) and _is_metric(key):
+        by, values = "(SELECT last_value FROM series WHERE run_id = runs.id AND key = ?)", (key,)
+    else:
+        known = f"{', '.join(SORTS)}, a field such as optim.beta2 or a metric such as train/loss"
+        raise Invalid([FieldError("/sort", f"must be one of {known}, with - in front for descending")])
+    return Condition(f"{by} {'DESC' if down else 'ASC'} NULLS LAST, runs.id DESC", values)
 
 
 def _joined(conditions: list[Condition]) -> tuple[str, tuple[Any, ...]]:

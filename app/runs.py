@@ -120,10 +120,10 @@ def enter(tx: Tx, run: Run, *, key: str | None, body_sha256: str, now: float) ->
     feed.post(tx, "run", run.id, "state")
 
 
-def admit(tx: Tx, run: Run, *, now: float) -> None:
+def admit(tx: Tx, run: Run, *, priority: int | None = None, now: float) -> None:
     """From now on a worker may take this queued run, the one it asks for or any."""
-    run.detail = _waiting_for(tx.session.get_one(Dataset, run.dataset_id))
-    jobs.enqueue(tx, JobKind.train, run_id=run.id, dataset_id=run.dataset_id, worker_id=run.worker_id, now=now)
+    run.detail, who = _waiting_for(tx.session.get_one(Dataset, run.dataset_id)), run.worker_id
+    jobs.enqueue(tx, JobKind.train, run_id=run.id, dataset_id=run.dataset_id, worker_id=who, priority=priority, now=now)
     feed.post(tx, "run", run.id, "state")
 
 
@@ -275,7 +275,10 @@ def queue_again(tx: Tx, run: Run, why: str, *, worker_id: int | None = None, by:
     elif run.started_at is not None:
         detail = f"{why}; starts again from step 0"
     if run.dataset_id is not None:
-        waiting = _waiting_for(tx.session.get_one(Dataset, run.dataset_id))
+        dataset = tx.session.get_one(Dataset, run.dataset_id)
+        if dataset.deleted_at is not None:
+            raise Conflict("Its dataset has been deleted, and its token files with it: nothing can train it further.")
+        waiting = _waiting_for(dataset)
         detail = f"{detail}; {waiting}" if waiting else detail
     who = {"by": by}
     jobs.enqueue(tx, JobKind.train, run_id=run.id, dataset_id=run.dataset_id, worker_id=holder, payload=who, now=now)

@@ -91,14 +91,11 @@ def read(
 ) -> Points:
     """Points with lo ≤ step ≤ hi. More than 2 · buckets of them come as each bucket's minimum and maximum, with
     the first and the last point of the window and what is not finite; a key without points gives none."""
+    found = chunks_between(raw, run_id, key, lo, hi)
+    if found is None:
+        return _no_points()
+    series_id, first, last = found
     low, high = -chunkrows.FAR if lo is None else lo, chunkrows.FAR if hi is None else hi
-    series_id = _series(raw, run_id, key)
-    if series_id is None:
-        return _no_points()
-    first, last = chunkrows.number_at(raw, series_id, low), chunkrows.number_at(raw, series_id, high)
-    first = max(0, first)
-    if last < first or high < low:
-        return _no_points()
     # chunks are half full at least: more of them than this hold too many points to draw each
     if buckets is None or last - first <= 4 * buckets // chunks.SEALED + 2:
         steps, values = chunkrows.within(*chunkrows.between(raw, series_id, first, last), low, high)
@@ -110,6 +107,18 @@ def read(
     steps, values = chunkrows.within(*chunkrows.between(raw, series_id, first, last), low, high)
     kept = downsample.min_max(steps, values, width, most=2 * buckets)
     return Points(steps[kept], values[kept], len(steps), merged=len(kept) < len(steps))
+
+
+def chunks_between(
+    raw: sqlite3.Connection, run_id: int, key: str, lo: int | None, hi: int | None
+) -> tuple[int, int, int] | None:
+    """(series id, number of the first chunk, of the last) that hold lo ≤ step ≤ hi; None where nothing can."""
+    low, high = -chunkrows.FAR if lo is None else lo, chunkrows.FAR if hi is None else hi
+    series_id = _series(raw, run_id, key)
+    if series_id is None:
+        return None
+    first, last = max(0, chunkrows.number_at(raw, series_id, low)), chunkrows.number_at(raw, series_id, high)
+    return None if last < first or high < low else (series_id, first, last)
 
 
 def since(

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
         description="NORMAL is faster and may lose acknowledged points at a power cut.",
     )
 
+    alert_hosts: str = Field(
+        "", description="Comma-separated host names that alerts may reach although they are inside (private, loopback)."
+    )
+
     @property
     def database(self) -> Path:
         return self.home / "plateau.db"

@@ -10,9 +10,9 @@ from typing_extensions import TypedDict
 from app import forks, runs, workers
 from app.contract import ids
 from app.contract.quality import DatasetReport
-from app.contract.states import ACTIVE, MEANING, RunState
+from app.contract.states import ACTIVE, MEANING, OF_A_LOG, RunState
 from app.db import Tx
-from app.tables import Attempt, Checkpoint, Dataset, Event, LogRow, Run, Token, Worker
+from app.tables import Attempt, Checkpoint, Dataset, Diagnosis, Event, LogRow, Run, Token, Worker
 
 Named = TypeVar("Named", Dataset, Worker, Checkpoint)
 
@@ -70,6 +70,7 @@ class RunJson(TypedDict):
     worker: Ref | None
     fork: ForkRef | None
     baseline: bool
+    diagnosis: str | None
     url: str
     actions: list[str]
 
@@ -169,6 +170,8 @@ def run_list(tx: Tx, rows: Sequence[Run]) -> list[RunJson]:
     counted = select(Attempt.run_id, func.count()).where(Attempt.run_id.in_(numbers)).group_by(Attempt.run_id)
     attempts: dict[int, int] = {row[0]: row[1] for row in tx.session.execute(counted)}
     pinned = runs.baseline(tx)
+    judged = select(Diagnosis.run_id, Diagnosis.verdict).where(Diagnosis.run_id.in_(numbers))
+    verdicts: dict[int, str] = {row[0]: row[1] for row in tx.session.execute(judged)}
     origins = _by_id(tx, Checkpoint, {row.fork_checkpoint_id for row in rows})
     return [
         _run(
@@ -178,14 +181,15 @@ def run_list(tx: Tx, rows: Sequence[Run]) -> list[RunJson]:
             machines.get(row.worker_id or 0),
             attempts.get(row.id, 0),
             pinned is not None and pinned.id == row.id,
+            verdicts.get(row.id),
         )
         for row in rows
     ]
 
 
 def _run(
-    row: Run, origin: Checkpoint | None, data: Dataset | None, machine: Worker | None, attempts: int, baseline: bool
-) -> RunJson:
+    row: Run, origin: Checkpoint | None, data: Dataset | None, machine: Worker | None, attempts: int, baseline: bool, verdict: str | None
+) -> RunJson:  # fmt: skip
     shown = ids.show("run", row.id)
     state = RunState(row.state)
     return {
@@ -194,7 +198,7 @@ def _run(
         "state": row.state,
         "reason": row.reason,
         "detail": row.detail,
-        "meaning": MEANING[state],
+        "meaning": (OF_A_LOG if "imported" in row.telemetry else MEANING)[state],
         "source": row.source,
         "preset": row.preset,
         "tags": row.tags,
@@ -226,6 +230,7 @@ def _run(
         if origin
         else None,
         "baseline": baseline,
+        "diagnosis": verdict,
         "url": f"/runs/{shown}",
         "actions": runs.actions(row),
     }

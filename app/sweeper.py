@@ -17,13 +17,15 @@ class Sweeper:
     """Started and stopped with the app; `beat` is when a sweep last succeeded."""
 
     def __init__(
-        self, clock: Callable[[], float], *, sweep: Callable[[float], None], tidy: Callable[[float], None]
-    ) -> None:
+        self, clock: Callable[[], float], *, sweep: Callable[[float], None], tidy: Callable[[float], None] | None = None,
+        every_s: float = SWEEP_S, name: str = "plateau-sweeper",
+    ) -> None:  # fmt: skip
         self._clock = clock
         self._sweep = sweep
         self._tidy = tidy
+        self._every_s = every_s
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="plateau-sweeper", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self.beat = clock()
 
     def start(self) -> None:
@@ -36,11 +38,11 @@ class Sweeper:
 
     def _loop(self) -> None:
         count = 0
-        while not self._stopping.wait(SWEEP_S):
+        while not self._stopping.wait(self._every_s):
             now = self._clock()
             try:
                 self._sweep(now)
-                if count % TIDY_EVERY == 0:
+                if self._tidy is not None and count % TIDY_EVERY == 0:
                     self._tidy(now)
                 self.beat = now
                 count += 1

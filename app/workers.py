@@ -1,5 +1,7 @@
 """The machines that claim work: who they are, when they were last heard, how fast they were."""
 
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import select
@@ -11,6 +13,8 @@ from app.db import Tx
 from app.errors import NotFound
 from app.tables import Job, Worker
 
+THERE_S = 120.0
+"""Work that only some workers can do waits for those that were heard of within this time."""
 SEEN_EVERY_S = 5.0
 """last_seen moves in steps of this size: a poll that finds nothing to do then writes nothing and costs no fsync."""
 
@@ -64,11 +68,33 @@ def data_roots(worker: Worker) -> list[str]:
     return [line for line in worker.labels.get("data_roots", "").splitlines() if line]
 
 
+def that_read(tx: Tx, paths: Iterable[str], *, now: float) -> list[Worker]:
+    """Those that are there and have every one of these files or folders below a data root, as the names say it."""
+    wanted = [PurePosixPath(path) for path in paths]
+    return [
+        worker
+        for worker in list_all(tx)
+        if worker.enabled
+        and now - worker.last_seen <= THERE_S
+        and all(any(path.is_relative_to(root) for root in data_roots(worker)) for path in wanted)
+    ]
+
+
 def devices(tx: Tx, worker: str | None) -> list[dict[str, Any]]:
     """What may take a run: the devices of the worker asked for, or of every worker that claims; no two alike."""
     named = [row for row in list_all(tx) if row.enabled and worker in (None, ids.show("worker", row.id))]
     found = [one for row in named for one in row.devices]
     return list({(one["kind"], one["name"], one.get("memory_gib"), one.get("free_gib")): one for one in found}.values())
+
+
+def most_devices(tx: Tx, worker: str | None, kind: str, *, now: float) -> int:
+    """How many devices (of a kind, or any: auto) the largest worker has that is there and may take a run; 0 without one."""
+    there = [
+        row
+        for row in list_all(tx)
+        if row.enabled and now - row.last_seen <= THERE_S and worker in (None, ids.show("worker", row.id))
+    ]
+    return max((sum(kind in ("auto", one["kind"]) for one in row.devices) for row in there), default=0)
 
 
 def busy(tx: Tx) -> dict[int, list[Job]]:

@@ -6,6 +6,7 @@ const cache = new Map();
 
 export function number(value, digits = 0) {
   if (!Number.isFinite(value)) return "–";
+  if (Math.abs(value) >= 1e16) return String(Number(value.toPrecision(3))).replace("e+", "e");
   if (!cache.has(digits)) cache.set(digits, new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }));
   return cache.get(digits).format(value);
 }

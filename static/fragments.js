@@ -1,4 +1,4 @@
-/* Parts of the page that the server draws again when a message says that they changed, at most every 2 s each. */
+/* Parts of the page that the server draws again when a message says that they changed, at most every 2 s each (or data-every ms). */
 import { live } from "./live.js";
 import { refresh } from "./times.js";
 
@@ -15,7 +15,7 @@ function concerns(part, kind, detail) {
 function schedule(part, wait = null) {
   const now = Date.now();
   if (waiting.has(part)) return;
-  const due = wait ?? Math.max(50, EVERY_MS - (now - (part.drawn ?? 0)));
+  const due = wait ?? Math.max(50, (Number(part.dataset.every) || EVERY_MS) - (now - (part.drawn ?? 0)));
   waiting.set(part, setTimeout(() => draw(part), due));
 }
 

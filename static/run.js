@@ -1,71 +1,96 @@
 /* The run page: loads the points, draws, follows the stream, answers the controls. */
-import { metrics, segments } from "./axes.js";
+import { metrics, unit } from "./axes.js";
+import { badge } from "./badge.js";
 import { chart } from "./charts.js";
 import { number } from "./format.js";
+import { crosshair } from "./hover.js";
 import { live } from "./live.js";
 import { contextFigure, lossFigure } from "./loss.js";
+import { MACHINE } from "./machine.js";
+import { menu, told } from "./menu.js";
 import { t } from "./messages.js";
 import { PANELS } from "./panels.js";
 import { Points } from "./points.js";
-import { badge } from "./badge.js";
+import { controls, keep, offered, viewed } from "./view.js";
+import { zoomable } from "./zoom.js";
 import "./log.js";
 import "./samples.js";
 
-const KEYS = ["train/", "val/loss", "val/loss_se", "eval/", "rms/", "update_ratio/", "system/", "x/", "decay/"];
 const LOSS_KEYS = ["train/loss", "val/loss", "val/loss_se"];
+const PANEL_KEYS = ["train/lr", "train/grad_norm", "train/tok_per_s", "train/mfu", "decay/effective", "rms/", "update_ratio/", "system/", "x/"];
+const SMOOTHED = ["train/loss", "train/grad_norm"];
+const MARKED = ["resume", "alarm", "note"];
+const PANEL_POINTS = 800;
 const plan = JSON.parse(document.getElementById("page-data").textContent);
-const stored = Number(localStorage.getItem("plateau-smoothing") ?? 0.9);
-const view = { axis: "tokens", scale: "linear", smoothing: stored, outliers: true, active: plan.active && plan.state !== "queued", turn: 0 };
+const defaults = { axis: "tokens", scale: "linear", xscale: "linear", smoothing: 0.9, outliers: true, smoothVal: false, checkpoints: false, window: null };
+const view = { ...viewed(defaults, { address: false }), active: plan.active && plan.state !== "queued" };
 const at = (id) => document.getElementById(id);
-let points = new Points(plan.steps);
+let points = new Points(plan);
+let u = null;
 const past = []; // a fork's ancestors, oldest first
 
-const loss = chart(at("loss"), (p) => lossFigure(p, points, plan, view, past));
-const context = chart(at("context"), (p) => contextFigure(p, points, plan, view, above));
-const panels = Object.entries(PANELS).map(([id, panel]) => ({ id, panel, chart: chart(at(id), (p) => panel.figure(p, points, plan, view)) }));
+const loss = chart(at("loss"), (p, yrange) => lossFigure(p, points, plan, view, u, { past, yrange, width: at("loss").clientWidth }));
+const context = chart(at("context"), (p) => contextFigure(p, points, plan, view, u, () => loss.shown()));
+const panels = Object.entries({ ...PANELS, ...MACHINE }).map(([id, panel]) => ({ id, panel, chart: chart(at(id), (p, yrange) => panel.figure(p, points, plan, view, u, yrange)) }));
 
-/** What the big chart shows now, for the box in the strip. */
-function above() {
-  const shown = at("loss").layout;
-  if (!shown?.xaxis?.range || !shown.yaxis?.range) return null;
-  const y = view.scale === "log" ? shown.yaxis.range.map((v) => 10 ** v) : shown.yaxis.range;
-  return { x: shown.xaxis.range.map(Number), y };
-}
-
-function draw() {
-  if (!points.get("train/loss").step.length && !points.get("val/loss").step.length) return;
-  at("strip").hidden = false;
-  loss.draw();
-  context.draw();
+function draw(soon = false) {
+  const has = (key) => (key.endsWith("/") ? points.keys(key).some((one) => points.has(one)) : points.has(key));
+  if (!points.series.size) return;
+  view.axis = offered(view, (axis) => points.x(axis, [points.lastStep])[0] !== null);
+  u = unit(view.axis, [{ points, plan }]);
+  at("strip").hidden = !has("train/loss");
+  loss.draw(soon);
+  context.draw(soon);
   for (const { id, panel, chart: one } of panels) {
-    const has = panel.keys.some((key) => (key.endsWith("/") ? points.keys(key).length : points.get(key).step.length));
-    at(`panel-${id}`).hidden = !has;
-    if (!has) continue;
-    one.draw();
+    at(`panel-${id}`).hidden = !panel.keys.some(has);
+    if (!panel.keys.some(has)) continue;
+    one.draw(soon);
     at(`${id}-value`).textContent = panel.value(points, plan);
   }
-  const merged = at("merged");
-  merged.hidden = !points.merged || points.detail !== null;
-  merged.textContent = t("merged");
+  told(at("merged"), LOSS_KEYS.slice(0, 1).map((key) => points.fine(key)));
+}
+
+/** About a bucket of two points for each pixel, so that spikes stay apart; of the window where there is one. */
+async function asked(window = null) {
+  const bounds = window ? { x: view.axis, lo: window[0], hi: window[1] } : {};
+  const pixels = (element) => Math.min(4000, Math.max(300, 3 * element.clientWidth));
+  const ask = async (keys, width) => (await metrics([plan.run], keys, { ...bounds, width, mean: SMOOTHED.filter((key) => keys.includes(key)) })).runs[plan.run] ?? {};
+  const parts = await Promise.all([ask(LOSS_KEYS, pixels(at("loss"))), ask(PANEL_KEYS, PANEL_POINTS)]);
+  return Object.assign({}, ...parts);
 }
 
 async function load() {
-  const fresh = new Points(plan.steps);
-  fresh.load((await metrics([plan.run], KEYS, { width: 2400 })).runs[plan.run] ?? {});
+  const fresh = new Points(plan);
+  fresh.load(await asked());
+  if (view.window) fresh.zoom(await asked(view.window));
   points = fresh;
-  draw();
+  draw(true);
 }
 
 /** The curves that lead to a fork's own; they are over, so once is enough. */
-async function remember({ run, lo, hi }) {
-  const one = new Points(plan.steps);
-  one.load((await metrics([run], ["train/loss", "val/loss", "x/"], { x: "step", lo, hi, width: 1000 })).runs[run] ?? {});
+async function remember(theirs) {
+  const { run, lo, hi } = theirs;
+  const one = new Points(theirs);
+  one.load((await metrics([run], ["train/loss", "val/loss", "x/"], { x: "step", lo, hi: hi ?? undefined, width: 1000 })).runs[run] ?? {});
   return one;
 }
+
+const { whole } = zoomable(view, {
+  unit: () => u,
+  async ask(window, current) {
+    if (!window) return points.zoom(null);
+    const found = await asked(window);
+    if (current()) { points.zoom(found); told(at("merged"), [points.fine("train/loss")]); }
+  },
+});
+crosshair({ unit: () => u, head: (x) => (view.axis === "step" ? "" : t("step-at", { n: number(points.stepAt(view.axis, u.read(x))) })) });
+loss.element.addEventListener("drawn", () => context.draw());
+for (const [one, keys] of [[loss, LOSS_KEYS], ...panels.map(({ chart: small, panel }) => [small, panel.keys])]) menu(one, { runs: [plan.run], keys: () => keys, file: plan.run, whole });
 
 live.addEventListener("points", ({ detail }) => (points.append(detail.columns) ? load() : draw()));
 live.addEventListener("truncate", ({ detail }) => {
   points.truncate(detail.after);
+  plan.clock = plan.clock.filter(([after]) => after < detail.after);
   draw();
 });
 live.addEventListener("resync", load);
@@ -76,54 +101,31 @@ live.addEventListener("state", ({ detail }) => {
   draw();
 });
 live.addEventListener("event", ({ detail }) => {
-  for (const one of detail.events) if (["resume", "alarm", "note"].includes(one.kind) && one.step !== null) plan.marks.push(one);
+  for (const one of detail.events) {
+    if (one.step === null) continue;
+    if (MARKED.includes(one.kind)) plan.marks.push({ ...one, kind: one.kind === "alarm" && "before" in (one.data ?? {}) ? "oom" : one.kind });
+    if (one.kind === "checkpoint") plan.saved.push(one.step);
+    // the clock of this attempt: its training time and the server's, at one step
+    if (one.kind === "resume") plan.clock.push([one.step, one.at - (points.x("wall_s", [one.step])[0] ?? 0)]);
+  }
   draw();
 });
 
-segments(at("x-axis"), (value) => { view.axis = value; whole(); });
-segments(at("y-axis"), (value) => { view.scale = value; draw(); });
-at("outliers").addEventListener("change", (event) => { view.outliers = event.target.checked; draw(); });
-const slider = at("smoothing");
-slider.value = stored;
-const written = () => { at("smoothing-value").textContent = number(view.smoothing, view.smoothing > 0.99 ? 3 : 2); };
-slider.addEventListener("input", () => {
-  view.smoothing = Number(slider.value);
-  localStorage.setItem("plateau-smoothing", view.smoothing);
-  written();
-  loss.draw();
-});
-written();
-
-/** Back to the whole run. */
-function whole() {
-  points.detail = null;
-  view.turn += 1;
-  draw();
+/** What the diagnosis says of the curve: {forecast: {step, mean, low, high} or null, evidence: [{first, last, text, level}]}. */
+function diagnosed() {
+  const said = at("diagnosis-data");
+  if (said) Object.assign(plan, JSON.parse(said.textContent));
 }
+at("diagnosis")?.addEventListener("drawn", () => { diagnosed(); draw(); });
 
-/** After a zoom the server sends the window's own points. */
-async function zoomed(changes) {
-  context.draw();
-  if (changes["xaxis.autorange"] || !loss.range() || !("xaxis.range[0]" in changes)) return;
-  const xs = at("loss").data[0].x;
-  const steps = points.fine("train/loss").step;
-  const [first, end] = loss.range().map((x) => xs.findIndex((v) => v >= x));
-  // one point more on either side, so that the lines reach the edges
-  const lo = steps[Math.max(0, first - 1)];
-  const hi = steps[end < 0 ? steps.length - 1 : end];
-  if (!points.merged || !(hi > lo)) return;
-  const answer = await metrics([plan.run], LOSS_KEYS, { x: "step", lo, hi, width: 2000 });
-  points.detail = { lo, hi, columns: answer.runs[plan.run] };
-  draw();
-}
-loss.on("plotly_relayout", zoomed);
-loss.on("plotly_doubleclick", whole);
-loss.on("plotly_afterplot", () => context.draw());
-context.on("plotly_relayout", (changes) => {
-  if (!("xaxis.range[0]" in changes)) return;
-  loss.relayout({ "xaxis.range": [changes["xaxis.range[0]"], changes["xaxis.range[1]"]] }).then(() => zoomed({ "xaxis.range[0]": 0 }));
+controls(view, (field) => {
+  keep(view, defaults, { address: false });
+  if (field === "axis") whole();
+  if (field === "scale" || field === "outliers") loss.yrange = null;
+  draw(true);
 });
 
 badge(plan);
+diagnosed();
 past.push(...(await Promise.all(plan.past.map(remember))));
 await load();

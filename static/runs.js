@@ -26,12 +26,17 @@ function paint() {
     all.indeterminate = chosen.size > 0 && chosen.size < present.length;
   }
   bar.classList.toggle("on", chosen.size > 0);
-  document.getElementById("selected-count").textContent = t("selected", { n: number(chosen.size) });
+  const matching = document.getElementById("all-matching");
+  const more = all && Number(all.dataset.total) > present.length && all.checked;
+  matching.hidden = !more;
+  if (!more) matching.firstElementChild.checked = false;
+  const whole = matching.firstElementChild.checked;
+  document.getElementById("selected-count").textContent = t("selected", { n: number(whole ? Number(all.dataset.total) : chosen.size) });
   const stoppable = present.filter((row) => chosen.has(row.dataset.run) && ["queued", "starting", "running", "paused", "lost"].includes(row.dataset.state));
   for (const button of bar.querySelectorAll("button[name=action]")) {
-    if (button.value === "compare") button.disabled = chosen.size < 2;
+    if (button.value === "compare") button.disabled = chosen.size < 2 || whole;
     if (button.value === "baseline") button.disabled = chosen.size !== 1;
-    if (button.value === "stop") button.disabled = stoppable.length === 0;
+    if (button.value === "stop") button.disabled = stoppable.length === 0 && !whole;
   }
 }
 
@@ -52,6 +57,13 @@ table.addEventListener("click", (event) => {
 });
 table.addEventListener("drawn", paint);
 document.getElementById("clear").addEventListener("click", clear);
+document.getElementById("all-matching").addEventListener("change", paint);
+for (const drop of document.querySelectorAll("details.drop")) {
+  drop.addEventListener("toggle", () => drop.open && document.querySelectorAll("details.drop").forEach((other) => { if (other !== drop) other.open = false; }));
+}
+addEventListener("click", (event) => {
+  if (!event.target.closest("details.drop")) document.querySelectorAll("details.drop[open]").forEach((drop) => { drop.open = false; });
+});
 
 function clear() {
   chosen.clear();
@@ -82,6 +94,7 @@ filter?.addEventListener("input", () => {
 async function search() {
   const query = new URLSearchParams(new FormData(filter.form));
   if (!query.get("q")) query.delete("q");
+  bar.querySelector("[data-now=q]").value = filter.value;
   history.replaceState(null, "", `/runs${query.size ? `?${query}` : ""}`);
   const address = `/runs/fragments/table?${query}`;
   table.dataset.fragment = address;

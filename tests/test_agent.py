@@ -153,7 +153,7 @@ def test_one_device_trains_one_run_at_a_time_while_data_is_prepared(server, agen
     first = server.offer(claim(config={"steps": 10_000, "seed": 1, "step_ms": 5}, lease_s=1.0))
     second = server.offer(claim("j-0002", run="r-0002"))
     turned(agent, lambda: first.points)
-    assert {"prepare", "send"} == set(server.claims[-1]["kinds"])
+    assert {"prepare", "send", "free"} == set(server.claims[-1]["kinds"])
     first.commands = [{"id": 1, "command": "stop"}]
     turned(agent, lambda: second.finish)
     assert second.finish["outcome"] == "finished"

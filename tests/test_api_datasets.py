@@ -34,7 +34,9 @@ def test_an_uploaded_text_becomes_a_dataset_that_waits_for_a_worker(site: Site) 
     assert site.api.get(f"{DATASETS}/tales").json() == made, "by name too"
     assert made["id"] in [one["id"] for one in site.api.get(DATASETS).json()["datasets"]]
     assert site.api.post(DATASETS, json=spec).status_code == 409, "the name is taken"
-    assert site.api.delete(answer.headers["location"]).status_code == 204
+    freed = site.api.delete(answer.headers["location"])
+    assert (freed.status_code, freed.json()) == (200, {"bytes": 27, "server_bytes": 27, "workers": []})
+    assert site.api.get(f"{answer.headers['location']}/freed").json() == freed.json()
     assert site.api.post(DATASETS, json=spec).status_code == 422, "the file it alone was made of went with it"
     uploaded(site)
     assert site.api.post(DATASETS, json=spec).status_code == 201, "and the name is free again"

@@ -183,7 +183,7 @@ def test_the_list_is_paged_sorted_and_counted(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=501", "limit=x", "offset=-1", "offset=99999999999999999999", "state=happy", "trash=perhaps",
+    ["limit=0", "limit=501", "limit=x", "offset=-1", "offset=99999999999999999999", "state=happy", "place=perhaps",
      "sort=nonsense", "q=" + "x" * 501, "q=lr<<3", "q=val/loss<abc"],
 )  # fmt: skip
 def test_odd_questions_are_refused_with_a_reason(site: Site, query: str) -> None:
@@ -215,7 +215,7 @@ def test_a_queued_run_stops_at_once_resumes_and_goes_to_the_trash(site: Site) ->
     assert site.api.post(f"{url}/resume").json()["state"] == "queued"
     assert site.api.post(f"{url}/stop").json()["state"] == "stopped"
     assert site.api.delete(url).json()["actions"] == ["restore"]
-    assert url.split("/")[-1] in [run["id"] for run in site.api.get(RUNS, params={"trash": True}).json()["runs"]]
+    assert url.split("/")[-1] in [run["id"] for run in site.api.get(RUNS, params={"place": "trash"}).json()["runs"]]
     assert site.api.post(f"{url}/restore").json()["deleted_at"] is None
 
 

@@ -42,6 +42,12 @@ def test_shuffled_shows_every_window_once_per_epoch(tmp_path: Path) -> None:
     assert list(epochs[0]) != list(epochs[1])
 
 
+def test_sequential_goes_through_the_files_in_order_and_begins_again(tmp_path: Path) -> None:
+    batches = Batches(write(tmp_path, 8 * 5 + 3), 8, 2, 2, "sequential", seed=1)  # 5 windows
+    drawn = [batches.starts(update, micro).tolist() for update in range(2) for micro in range(2)]
+    assert drawn == [[0, 8], [16, 24], [32, 0], [8, 16]]
+
+
 @pytest.mark.parametrize("sampler", ["shuffled", "random"])
 def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path, sampler: str) -> None:
     tokens = write(tmp_path, 3000)
@@ -52,7 +58,7 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path, sampler: str) ->
     assert Batches(tokens, 8, 4, 2, sampler, seed=2).starts(0, 0).tolist() != straight[0]
 
 
-@pytest.mark.parametrize("sampler", ["shuffled", "random"])
+@pytest.mark.parametrize("sampler", ["shuffled", "sequential", "random"])
 def test_half_the_micro_batch_and_twice_the_accumulation_is_the_same_step(tmp_path: Path, sampler: str) -> None:
     tokens = write(tmp_path, 3000)
     whole = Batches(tokens, 8, 8, 1, sampler, seed=1)

@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pages_fixture
 import pytest
 from conftest import wait_until
 from website import Site
 
-from app import series
 from app.settings import Settings
 
 PAGES = (
@@ -123,36 +121,6 @@ def test_the_curve_grows_and_the_head_follows_without_a_reload(tab: Tab, site: S
     until(page, f"{TRACE} >= {before + 80}")
     until(page, "document.querySelector('#head').textContent.includes('700')")
     until(page, "document.title.startsWith('70%')")
-
-
-def test_the_x_switch_the_scale_and_the_smoothing_redraw(tab: Tab) -> None:
-    page = tab.open("/runs/r-0007")
-    page.click("#x-axis button[value=step]")
-    until(page, "document.querySelector('#loss').layout.xaxis.range[1] < 1100")
-    page.click("#y-axis button[value=log]")
-    until(page, "document.querySelector('#loss').layout.yaxis.type === 'log'")
-    page.evaluate(
-        "document.querySelector('#smoothing').value = 0; document.querySelector('#smoothing').dispatchEvent(new Event('input'))"
-    )
-    until(page, "document.querySelector('#loss').data[1].visible === false")
-    page.evaluate("localStorage.clear()")
-
-
-def test_a_zoom_asks_the_server_for_the_windows_own_points(tab: Tab, site: Site) -> None:
-    steps = np.arange(1, 20_001)
-    site.db.write(
-        lambda tx: series.append(tx.raw, 5, {"train/loss": (steps, 3 + 1 / steps), "x/tokens": (steps, steps * 1.0)})
-    )
-    page = tab.open("/runs/r-0005")
-    until(page, DRAWN)
-    page.click("#x-axis button[value=step]")
-    inside = "document.querySelector('#loss').data[0].x.filter(x => x > 400 && x < 900).length"
-    until(page, f"{inside} > 0 && document.querySelector('#loss').layout.xaxis.range[1] < 1100")
-    assert page.evaluate(inside) < 250
-    assert page.locator("#merged").is_visible()
-    page.evaluate("Plotly.relayout('loss', {'xaxis.range[0]': 400, 'xaxis.range[1]': 900})")
-    until(page, f"{inside} >= 499")
-    assert not page.locator("#merged").is_visible()
 
 
 def test_the_preflight_follows_what_is_typed_and_a_remedy_fixes_it(tab: Tab) -> None:

@@ -94,7 +94,7 @@ def test_it_never_trains_and_cannot_be_told_to(world):
     assert "It has no model." in world.run(run).detail
     with pytest.raises(Conflict, match="no worker trains it"):
         world.write(lambda tx: runs.resume(tx, runs.get(tx, run), now=world.now))
-    assert runs.actions(world.run(run)) == ["trash"]
+    assert runs.actions(world.run(run)) == ["archive", "trash"]
 
 
 def test_stopped_before_anybody_read_it_nobody_does(world):
@@ -168,4 +168,4 @@ def test_an_export_is_made_once_and_again_when_its_files_are_gone(world):
     again, state, _ = world.write(ask)
     assert (again > first, state) == (True, "queued")
     world.finish(world.claim("one"), 0, "failed", exit=1, summary={"detail": "GPT-2 has no QK norm."})
-    assert [text for text, _ in world.events(run, "exported")][-1].endswith("exit 1: GPT-2 has no QK norm.")
+    assert [text for text, _ in world.events(run, "exported")][-1].endswith("was not exported. GPT-2 has no QK norm.")

@@ -156,6 +156,31 @@ def test_each_refusal_is_a_sentence_and_an_exit_code(plateau, arguments, code, s
     assert said in err
 
 
+def test_preflight_says_what_would_decay_and_launches_nothing(plateau):
+    before = json.loads(plateau("runs", "--json")[1])["total"]
+    code, out, _ = plateau("preflight", "--preset", "tiny", "--pattern", "*.mlp.*", "--names")
+    assert code == 0
+    assert "Decayed (pattern): 8 of 27 tensors, 524,288 of " in out
+    assert "transformer.h.*.mlp.c_fc.weight\tdecays\t4 × 512×128" in out
+    assert "λ by Power Lines" in out
+    found = json.loads(plateau("preflight", "--preset", "tiny", "--weight-decay", "3", "--json")[1])
+    assert found["decay_verdict"] == "informative"
+    assert json.loads(plateau("runs", "--json")[1])["total"] == before
+    code, _, err = plateau("preflight", "--preset", "tiny", "--pattern", "*.nothing")
+    assert code == 4
+    assert "matches none of this network's 27 tensors" in err
+
+
+def test_ready_made_experiments_are_listed_priced_and_started(plateau):
+    assert plateau("sweep", "ready")[1].count("\n") == 4
+    code, out, _ = plateau("sweep", "ready", "all-parameters", "--cost")
+    assert code == 0
+    assert "6 runs, 6 to be trained" in out
+    made = json.loads(plateau("sweep", "ready", "all-parameters", "--start", "--json")[1])
+    assert len(made["members"]) == 6
+    assert plateau("sweep", "ready", "nothing")[0] == 3
+
+
 def test_an_error_is_json_too_when_json_is_asked_for(plateau):
     code, _, err = plateau("launch", "--preset", "tiny", "--lr", "-1", "--json")
     assert code == 4

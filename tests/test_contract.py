@@ -174,7 +174,9 @@ def test_a_config_stored_before_the_switches_existed_means_what_it_meant():
     }
     config = RunConfig.model_validate(stored)
     assert (config.schedule.shape, config.optim.optimizer, config.optim.decay_coupling) == ("cosine", "adamw", "lr")
-    assert config.optim.decay_schedule == "constant"
+    assert (config.optim.decay_schedule, config.optim.decayed) == ("constant", "weights")
+    stored["optim"]["decay_embeddings"] = False
+    assert RunConfig.model_validate(stored).optim.decayed == "matrices"
     assert (config.optim.adamc, config.optim.cautious) == (False, False)
     model = config.model
     assert (model.activation, model.positions, model.tied_head, model.softcap) == ("gelu", "learned", True, 0)

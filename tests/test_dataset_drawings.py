@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree
 
-from app.pages.dataset_drawings import WIDTH, Part, against_noise, ladder, lengths, shares
+from app.pages.dataset_drawings import WIDTH, Part, against_noise, ladder, lengths, ranked, shares
 
 
 def rects(drawing: str) -> list[dict[str, str]]:
@@ -35,3 +35,10 @@ def test_steps_of_the_ladder_stand_in_the_order_of_their_losses() -> None:
     at = [float(x) for x in re.findall(r'circle cx="([\d.]+)"', ladder([(10.8, "a"), (7.6, "b"), (4.4, "c")], ""))]
     assert at == sorted(at, reverse=True)
     assert max(at) < WIDTH
+
+
+def test_the_bars_of_a_ranking_keep_their_proportion_and_their_names_safe() -> None:
+    drawing = ranked([('<b>"', 0.4, "40 %"), ("&", 0.1, "10 %")], "label")
+    first, second = (float(one["width"]) for one in rects(drawing))
+    assert abs(first / second - 4) < 0.05
+    assert [one.text for one in ElementTree.fromstring(drawing).iter("text")] == ['<b>"', "40 %", "&", "10 %"]

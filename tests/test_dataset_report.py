@@ -7,7 +7,7 @@ from pages_fixture import manifest
 from app.contract.dataset import Manifest
 from app.contract.quality import QualityReport
 from app.i18n import Speech, load
-from app.pages.dataset_report import ReportView, said, split_chart
+from app.pages.dataset_report import LANGUAGES, ReportView, languages_chart, said, split_chart
 from app.settings import assets
 
 SPEECH = {code: Speech(code, catalogue) for code, catalogue in load(assets() / "templates").items()}
@@ -63,3 +63,24 @@ def test_no_report_is_no_news() -> None:
     nothing = ReportView(None, MANIFEST, SPEECH["en"])
     assert (nothing.pending, nothing.findings, nothing.charts, nothing.repeated_share) == (False, [], [], 0.0)
     assert split_chart(MANIFEST, SPEECH["en"]).rows[0].value == "5.12 M tokens"
+
+
+def test_languages_are_shares_of_the_source_and_the_rest_is_one_part() -> None:
+    assert languages_chart(MANIFEST, SPEECH["en"]) is None, "no column says it"
+    told = [{"language": code, "documents": 100 // (at + 1)} for at, code in enumerate(["en", "de", "", *"abcdefgh"])]
+    some = MANIFEST.model_validate(MANIFEST.model_dump() | {"languages": told})
+    chart = languages_chart(some, SPEECH["en"])
+    assert chart is not None
+    assert len(chart.rows) == LANGUAGES + 1
+    assert [row.label for row in chart.rows][:3] == ["en", "de", "not said"]
+    assert chart.rows[-1].label == "4 others"
+    assert chart.rows[0].value == f"{100 / sum(one['documents'] for one in told):.1%}".replace("%", " %")
+
+
+def test_the_most_frequent_tokens_are_drawn_with_their_blanks_to_be_seen() -> None:
+    top = [{"id": 1, "text": " the", "count": 4, "share": 0.04}, {"id": 2, "text": "\n", "count": 2, "share": 0.02}]
+    shown = view(result=REPORT | {"vocabulary": REPORT["vocabulary"] | {"top": top}})
+    chart = shown.charts[-1]
+    assert "␣the" in chart.drawing
+    assert "⏎" in chart.drawing
+    assert "6.0" in chart.sentence

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app import datasets
+from app import datasets, lifecycle, workers
 from app.contract.dataset import DatasetSpec
 from app.errors import Conflict, Invalid, NotFound
 from tests.domain import SHA, World, manifest
@@ -141,7 +141,7 @@ def test_the_workers_that_hold_its_files_are_named(world):
     create(world, name="x", kind="builtin")
     world.finish(world.claim("attic"), 0, "failed", exit=1)
     with world.db.read() as tx:
-        assert datasets.holders(tx, datasets.get(tx, "x")) == ["attic"]
+        assert list(datasets.holders(tx, datasets.get(tx, "x")).values()) == ["attic"]
 
 
 def test_the_manifests_hash_does_not_depend_on_its_order_and_survives_json():
@@ -149,3 +149,24 @@ def test_the_manifests_hash_does_not_depend_on_its_order_and_survives_json():
     other = json.loads(json.dumps(dict(reversed(one.items())), indent=1))
     assert datasets.manifest_sha256(one) == datasets.manifest_sha256(other)
     assert datasets.manifest_sha256(manifest(train=5)) != datasets.manifest_sha256(one)
+
+
+def test_files_on_a_workers_disk_go_to_a_worker_that_may_read_them(world):
+    def knows(name: str, roots: str):
+        request = world.request(name, device="cpu")
+        info = request.worker.model_copy(update={"labels": {"data_roots": roots}})
+        world.write(lambda tx: workers.seen(tx, info, now=world.now))
+        return request.model_copy(update={"worker": info})
+
+    attic, cellar = knows("attic", "/data\n/home/me"), knows("cellar", "/database")
+    create(world, name="x", kind="text", files=[{"name": "a.txt", "path": "/data/a.txt"}])
+    create(world, name="y", kind="text", files=[{"name": "a.txt", "path": "/elsewhere/a.txt"}])
+
+    def claimed(request):
+        return world.write(lambda tx: lifecycle.claim(tx, request, now=world.now, settings=world.settings))
+
+    with world.db.read() as tx:
+        assert [one.detail for one in datasets.list_all(tx)] == ["waiting for a worker", "waiting for attic"]
+    assert claimed(cellar).name == "y", "nobody is known to have it: whoever takes it says what is wrong"
+    assert claimed(cellar.model_copy(update={"idempotency_key": "another-key"})) is None
+    assert claimed(attic).name == "x"

@@ -1,5 +1,6 @@
 """A dataset's folder on a worker: linked or downloaded, checked by hash, checked again only when it changed."""
 
+import hashlib
 import os
 
 import pytest
@@ -107,3 +108,14 @@ def test_an_adopted_folder_must_hold_what_its_manifest_names(tmp_path):
     (prepared / "manifest.json").write_bytes(datasets.canonical(manifest()))
     with pytest.raises(DatasetUnavailable, match=r"train-000\.bin missing"):
         datasets.adopt(prepared, tmp_path)
+
+
+def test_deleting_gives_back_what_no_other_name_holds(server, client, tmp_path):
+    folder = ensure(manifest(), tmp_path, client, None, never)
+    os.link(folder / "val-000.bin", tmp_path / "in-another-dataset")
+    own = sum(path.stat().st_size for path in folder.iterdir() if path.name != "val-000.bin")
+    sha256 = hashlib.sha256(datasets.canonical(manifest())).hexdigest()
+    assert datasets.delete(sha256, tmp_path) == own
+    assert not folder.exists()
+    assert (tmp_path / "in-another-dataset").read_bytes() == MANIFEST_FILES["val"]
+    assert datasets.delete(sha256, tmp_path) == 0

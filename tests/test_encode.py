@@ -112,7 +112,9 @@ def test_an_empty_side_is_refused_with_what_to_do(tmp_path: Path, side: str, way
 
 
 def test_a_source_without_text_is_said_to_have_none(tmp_path: Path) -> None:
-    with pytest.raises(EmptySplit, match="There is no text to train on: 3 documents, all of them empty"):
+    with pytest.raises(
+        EmptySplit, match="There is no text to train on: the source holds 3 documents, all of them empty"
+    ):
         encoded(tmp_path / "out", ["", " ", "\n"], Bytes())
 
 

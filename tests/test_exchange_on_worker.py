@@ -51,7 +51,7 @@ def test_a_checkpoint_from_elsewhere_is_sampled_and_given_back(server, worker, t
         shown = http.get(f"/api/v1/runs/{run}").json()
         assert (shown["state"], shown["source"], shown["step"], shown["best_val"]) == ("finished", "imported", 250, 2.5)
         assert (shown["config"]["schedule"]["lr"], shown["config"]["model"]["n_embd"]) == (0.01, 16)
-        assert shown["actions"] == ["trash"], "it never trains"
+        assert shown["actions"] == ["archive", "trash"], "it never trains"
 
         made = http.post(f"/api/v1/runs/{run}/samples", json={"prompt": "Once", "tokens": 9, "temperature": 0}).json()
         path = f"/api/v1/runs/{run}/samples/{made['id']}"

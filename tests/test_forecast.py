@@ -1,5 +1,6 @@
 """D02: forecasts that are right within their band, and refusals where a curve cannot tell."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from loss_curves import GOLDEN_SCHEDULE, GOLDEN_STEPS, GOLDEN_VAL, power_law, published, synthetic
 
 from app.contract.learning import ScheduleConfig
-from app.diagnosis import forecast
+from app.diagnosis import annealing, forecast
 from app.diagnosis.findings import Level
 from app.diagnosis.forecast import Forecast, Refused
 from app.diagnosis.observations import Curve, Observations
@@ -35,7 +36,7 @@ def test_the_golden_run_is_refused_with_its_reasons_and_the_published_band() -> 
     assert (found.verdict, found.level) == ("refused", Level.unknown)
     assert "10 evaluations; 12 are needed" in found.sentence
     assert "of the curve's variance" in found.sentence
-    assert "Published curves of this shape would put the end at 3.53 to 3.55" in found.sentence
+    assert "Published curves of this shape would put the end at 3.53 to 3.56" in found.sentence
     assert found.needs == "2 more evaluations."
 
 
@@ -112,7 +113,8 @@ def test_the_sums_of_a_linear_schedule_are_those_added_up_one_by_one() -> None:
     linear = ScheduleConfig(steps=3000, warmup_steps=100, lr=1e-3, min_lr=0.0, shape="linear")
     run = Observations({}, step=3000, steps=3000, schedule=linear)
     steps = np.array([500, 1500, 3000])
-    s1, s2 = forecast.annealing(run, steps, 3000)
+    rates = annealing.rates_of(run, 3000)
+    s1, s2 = np.interp(steps, rates.grid, rates.s1), annealing.lagged(rates, steps)
     rates = np.array([run.lr(update) for update in range(3001)])
     m, sums, exact = 0.0, 0.0, {}
     for update in range(1, 3001):
@@ -121,3 +123,63 @@ def test_the_sums_of_a_linear_schedule_are_those_added_up_one_by_one() -> None:
         exact[update] = sums
     assert s1 == pytest.approx([rates[:step].sum() for step in steps], rel=0.01)
     assert s2 == pytest.approx([exact[int(step)] for step in steps], rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.93, 0.96, 1.0])
+@pytest.mark.parametrize(("thin", "noise", "miss"), [(1, 0.0, 0.004), (5, 0.003, 0.008)])
+def test_a_decay_after_a_constant_phase_is_forecast_once_it_is_under_way(
+    data_folder: Path, share: float, thin: int, noise: float, miss: float
+) -> None:
+    # The published run decays exponentially, which no schedule here does: its rates are those of the log.
+    with (data_folder / "curves" / "25M_wsd_20000_24000.csv").open() as file:
+        rows = [(int(row["step"]), float(row["lr"]), float(row["loss"])) for row in csv.DictReader(file)]
+    steps, lrs, losses = (np.array(column) for column in zip(*rows, strict=True))
+    seen = steps <= share * steps[-1]
+    values = losses[seen][::thin] + np.random.default_rng(0).normal(0, noise, len(steps[seen][::thin]))
+    curves = {"val/loss": Curve(steps[seen][::thin], values), "train/lr": Curve(steps, lrs)}
+    found = forecast.forecast(Observations(curves, step=int(steps[seen][-1]), steps=int(steps[-1]), ended=True))
+    assert isinstance(found, Forecast), found
+    assert found.mean[-1] == pytest.approx(losses[-1], abs=miss)
+    assert found.low[-1] <= losses[-1] <= found.high[-1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fewer_and_noisier_points_of_a_published_curve_stay_within_the_band(data_folder: Path, seed: int) -> None:
+    inside = 0
+    for share in (0.8, 0.85, 0.9, 0.95):
+        for name, steps, noise in (("25M_cosine_24000", 24_000, 0.005), ("25M_cosine_72000", 72_000, 0.01)):
+            run, end = published(data_folder, name, share, COSINE.model_copy(update={"steps": steps}))
+            curve = run.curve("val/loss")
+            curve = Curve(
+                curve.step[::8], curve.value[::8] + np.random.default_rng(seed).normal(0, noise, len(curve.step[::8]))
+            )
+            found = forecast.forecast(
+                Observations({"val/loss": curve}, step=run.step, steps=steps, schedule=run.schedule)
+            )
+            assert isinstance(found, Forecast), found
+            assert found.mean[-1] == pytest.approx(end, abs=0.03)
+            inside += bool(found.low[-1] <= end <= found.high[-1])
+    assert inside >= 6
+
+
+def test_a_schedule_that_is_not_the_logs_is_refused(data_folder: Path) -> None:
+    linear = COSINE.model_copy(update={"shape": "linear"})
+    run, _ = published(data_folder, "25M_cosine_24000", 0.725, linear)
+    logged = Observations({}, step=0, schedule=COSINE)
+    steps = run.curve("val/loss").step
+    curves = {**run.curves, "train/lr": Curve(steps, logged.rates(steps - 1))}
+    found = forecast.forecast(Observations(curves, step=run.step, steps=24_000, schedule=linear))
+    assert isinstance(found, Refused)
+    assert "schedule is not this log's" in found.reasons[0]
+
+
+def test_a_run_at_a_rate_of_zero_or_past_its_plan_is_no_trouble() -> None:
+    frozen = synthetic(schedule=None, ended=True)
+    steps = frozen.curve("val/loss").step
+    none = Observations(
+        {**frozen.curves, "train/lr": Curve(steps, np.zeros(30))}, step=20_000, steps=20_000, ended=True
+    )
+    assert forecast.forecast(none).reasons == ("The learning rate is 0 throughout.",)
+    longer = forecast.forecast(synthetic(steps=15_000))
+    assert isinstance(longer, Forecast)
+    assert longer.step[-1] == 20_000

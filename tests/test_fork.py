@@ -73,7 +73,7 @@ def test_a_fork_that_changes_nothing_repeats_its_parents_later_losses_to_the_bit
     [
         ("optim.weight_decay", 0.4), ("optim.beta1", 0.8), ("optim.beta2", 0.999), ("optim.eps", 1e-5),
         ("optim.clip", 0.25), ("optim.adamc", True), ("optim.decay_coupling", "independent"),
-        ("optim.decay_embeddings", False), ("optim.cautious", True), ("schedule.lr", 9e-3), ("model.dropout", 0.5),
+        ("optim.decayed", "matrices"), ("optim.decayed", "all"), ("optim.cautious", True), ("schedule.lr", 9e-3), ("model.dropout", 0.5),
         ("batch.micro_batch", 2), ("batch.accumulation", 4), ("data.sampler", "random"), ("system.threads", 2),
         ("system.recompute", True), ("system.dtype", "bfloat16"),
     ],
@@ -84,11 +84,14 @@ def test_every_changed_hyper_parameter_really_applies(tmp_path: Path, parent: Ru
     fork.dataset = parent.dataset
     engine = fork.built()
     loop, groups, batches = engine.loop, engine.optimizer.param_groups, engine.loop.batches
+    decays = lambda tensor: any(tensor in group["names"] and group["decay"] > 0 for group in groups)  # noqa: E731
     in_force = {
         "weight_decay": groups[0]["decay"], "beta1": groups[0]["betas"][0], "beta2": groups[0]["betas"][1],
         "eps": groups[0]["eps"], "clip": loop.clip, "adamc": groups[0]["adamc"],
         "decay_coupling": groups[0]["coupling"],
-        "decay_embeddings": any("transformer.wte.weight" in g["names"] and g["decay"] for g in groups),
+        "decayed": {(False, False): "matrices", (True, False): "weights", (True, True): "all"}[
+            decays("transformer.wte.weight"), decays("transformer.ln_f.weight")
+        ],
         "cautious": type(engine.optimizer).__name__ == "CautiousAdamW", "lr": groups[0]["peak"],
         "dropout": engine.model.transformer.drop.p, "micro_batch": batches.micro_batch,
         "accumulation": batches.accumulation, "sampler": batches.sampler, "threads": engine.path.threads,

@@ -101,3 +101,15 @@ def test_every_id_of_a_block_knows_its_document_or_passage(tmp_path):
     parts = [frequencies.unit_of_each(at, ids[at : at + 4], documents) for at in (0, 4, 8)]
     assert np.concatenate(parts).tolist() == whole.tolist()
     assert frequencies.unit_of_each(2040, np.zeros(10), None).tolist() == [0] * 8 + [1] * 2
+
+
+def test_the_most_frequent_tokens_are_named_with_their_share():
+    counts = np.array([5, 0, 80, 5, 10])
+    found = frequencies.top_tokens(counts, lambda id: "abcde"[id])
+    assert [(one.text, one.count, one.share) for one in found] == [
+        ("c", 80, 0.8),
+        ("e", 10, 0.1),
+        ("a", 5, 0.05),
+        ("d", 5, 0.05),
+    ]
+    assert len(frequencies.top_tokens(np.arange(1, 100), str)) == frequencies.TOP

@@ -10,12 +10,16 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
 from jinja2 import Environment, nodes
 from markupsafe import Markup
 
 from app import i18n
+from app.contract.alerts import MEANINGS
+from app.contract.elsewhere import RunFacts
 from app.contract.presets import PRESETS
-from app.contract.states import MEANING
+from app.contract.states import MEANING, OF_A_LOG
+from app.foreign.log import NOTES
 from app.pages import dataset_form
 from app.pages.launch_form import FIELDS
 
@@ -55,6 +59,7 @@ COMPLETE = (
     "_run_head.html",
     "_run_checkpoints.html",
     "_run_events.html",
+    "_run_diagnosis.html",
     "run_new.html",
     "_field.html",
     "_preflight.html",
@@ -71,6 +76,17 @@ COMPLETE = (
     "_dataset_report.html",
     "_dataset_epochs.html",
     "_dataset_words.html",
+    "sweeps.html",
+    "_sweeps.html",
+    "sweep.html",
+    "_sweep_body.html",
+    "sweep_new.html",
+    "_sweep_cost.html",
+    "sweep_static.html",
+    "_decay_groups.html",
+    "_decay_words.html",
+    "_run_decay.html",
+    "_ready_made.html",
 )
 """The runs, launch, run and dataset pages: German and Arabic say everything on them."""
 SAME_EVERYWHERE = re.compile(r"[\d.\s/e–−-]*|β.*|ε|cpu|cuda|mps|float32|bfloat16|off|on")
@@ -122,7 +138,23 @@ def wanted() -> set[str]:
         for call in calls(TEMPLATES / name, "_")
         if isinstance(call.args[0], nodes.Const)
     }
-    for module in ("view", "run_list", "run_page", "launch", "launch_form", "dataset_form", "dataset_report"):
+    for module in (
+        "diagnosis",
+        "view",
+        "run_list",
+        "run_page",
+        "launch",
+        "launch_form",
+        "decay_words",
+        "run_decay",
+        "../ready_made",
+        "dataset_form",
+        "dataset_report",
+        "sweep_page",
+        "sweep_figures",
+        "alert_page",
+        "import_log",
+    ):
         tree = ast.parse((ROOT / "app" / "pages" / f"{module}.py").read_text())
         found |= {
             call.args[0].value
@@ -138,6 +170,10 @@ def wanted() -> set[str]:
         extra = info.json_schema_extra
         found |= {text for text in (info.title, info.description, extra["unit"], extra["usual"]) if text}
     found |= {text for preset in PRESETS.values() for text in (preset.title, preset.summary, preset.origin)}
+    for info in RunFacts.model_fields.values():
+        extra = info.json_schema_extra
+        found |= {text for text in (info.title, info.description, extra["unit"], extra["usual"]) if text}
+    found |= {*NOTES.values(), *MEANINGS.values(), *OF_A_LOG.values()}
     return {text for text in found | set(MEANING.values()) if not SAME_EVERYWHERE.fullmatch(text)}
 
 
@@ -146,8 +182,9 @@ def test_the_runs_launch_and_run_pages_are_fully_translated(code: str) -> None:
     with (TEMPLATES / "locale" / code / "LC_MESSAGES" / "plateau.po").open("rb") as file:
         catalogue = read_po(file, locale=code, abort_invalid=True)
     done = {message.id for message in catalogue if message.id and isinstance(message.id, str) and message.string}
-    assert wanted() - done == set()
-    plural = {message.id[0] for message in catalogue if isinstance(message.id, tuple) and all(message.string)}
+    pairs = [message.id for message in catalogue if isinstance(message.id, tuple) and all(message.string)]
+    assert wanted() - done - {text for pair in pairs for text in pair} == set()
+    plural = {one for one, _ in pairs}
     counted = {call.args[0].value for name in COMPLETE for call in calls(TEMPLATES / name, "plural")}
     assert counted - plural == set()
 
@@ -208,6 +245,16 @@ def test_numbers_follow_the_language(speak: dict[str, i18n.Speech]) -> None:
     assert speak["en"].setting(6e-4) == "6e-4"
     assert speak["en"].setting(0.1) == "0.1"
     assert speak["en"].number(float("nan")) == "NaN"
+    assert speak["de"].number(-1e308, 3) == "−1e308"
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2, 4, None])
+def test_numbers_are_written_as_babel_writes_them(speak: dict[str, i18n.Speech], digits: int | None) -> None:
+    pattern = "#,##0." + "#" * 6 if digits is None else "#,##0" + ("." + "0" * digits if digits else "")
+    values = [0, 1, 2.675, 0.5, 1.5, 999.9995, 1e15, 1e-7, 5e-324, 1234567, *(1.7**n for n in range(-20, 60, 3))]
+    for code, said in speak.items():
+        for value in values:
+            assert said.number(value, digits) == format_decimal(value, format=pattern, locale=code), (code, value)
 
 
 def test_values_are_escaped_inside_markup(speak: dict[str, i18n.Speech]) -> None:

@@ -130,3 +130,11 @@ def test_a_line_of_gigabytes_is_left_out_without_being_held(tmp_path: Path, monk
     source = source_of(tmp_path / "a.jsonl", content)
     assert list(source.documents()) == ["good", "good"]
     assert source.faults.sentences() == ["a.jsonl, line 2 is longer than 3,000,000 bytes. It was left out."]
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_labels_are_counted(tmp_path: Path, packed: str) -> None:
+    records = [{"text": "a", "lang": lang} for lang in ("en", "de", "en")] + [{"text": "b"}, {"text": "c", "lang": 3}]
+    file = source_of(tmp_path / "upload", PACKED[packed](lines(*records) + b"no json\n")).files[0]
+    assert jsonl.counts(file, "lang", lambda: None) == {"en": 2, "de": 1, "": 2}
+    assert jsonl.counts(file, "language", lambda: None) == {}

@@ -57,7 +57,10 @@ def test_a_disk_without_room_costs_the_checkpoint_and_not_the_run(
     monkeypatch.setattr(checkpoint, "save", no_room)
     run = Run(tmp_path)
     assert run.attempt() == 0
-    assert "No checkpoint at step 12" in run.events("alarm")[-1].text
+    (alarm,) = run.events("alarm")
+    assert alarm.text.startswith("No checkpoint at step 0: [Errno 28] No space left on device; no checkpoint is there.")
+    assert f"Make room on the disk of {run.folder}" in alarm.text
+    assert "No checkpoint at step 12" in run.frames("l")[-1][2], "the others are lines of the log"
     assert sorted(run.points()) == list(range(13))
 
 

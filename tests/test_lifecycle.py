@@ -257,14 +257,13 @@ def test_the_same_claim_again_changes_nothing(world):
     assert world.events(run, "state") == before
 
 
-def test_a_clone_is_told_what_its_source_has_chosen_to_compute_with(world):
+def test_a_run_that_ends_says_which_checkpoint_is_left_of_it(world):
     world.ready()
-    source = world.launch()
-    first = world.claim()
-    assert first.numeric_path is None
-    told = {"device": "cpu", "dtype": "float32", "products": "onednn+torch+torch", "loss_rows": 0, "parameters": 5}
-    world.post(first, 1, telemetry=told)
-    clone = world.launch(cloned_from=source)
-    world.launch(cloned_from=clone)
-    del told["parameters"]
-    assert [world.claim(worker).numeric_path for worker in ("two", "three")] == [told, told], "or its source's source"
+    for step, kept in ((None, ""), (20, "; its newest checkpoint is of step 20"), (50, ", checkpoint kept")):
+        run = world.launch()
+        claim = world.claim()
+        world.points(claim, 1, 50)
+        if step is not None:
+            world.checkpoint(claim, 2, step)
+        world.finish(claim, 1 if step is None else 2, "stopped")
+        assert world.run(run).detail == f"stopped at step 50{kept}"

@@ -94,3 +94,19 @@ def test_probing_draws_no_random_number_of_the_run() -> None:
     before = torch.get_rng_state()
     linear.operands(SHAPES[0])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_probing_a_large_head_copies_no_whole_of_it_to_float64() -> None:
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.dtype == torch.float64:
+                largest = max(largest, result.numel())
+            return result
+
+    with Watch():
+        assert exact("medium", [Shape(64, 256, 50_304)])
+    assert 0 < largest <= 64 * 50_304 < 256 * 50_304 // 3

@@ -125,6 +125,36 @@ def test_activations_are_the_bytes_that_autograd_keeps(dropout, dtype, recompute
     assert counted == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_within_documents_keeps_one_mask_for_all_layers(dtype):
+    import torch
+
+    from worker.model import GPT
+
+    shape = ModelConfig(n_layer=4, n_head=4, n_embd=128, block_size=128)
+    model = GPT(1000, 128, 4, 4, 128)
+    tokens = torch.randint(1000, (5, 128))
+    kept: list[dict[int, torch.Tensor]] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[-1][tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
+    for eot in (None, 0):
+        model.transformer.eot = eot
+        kept.append({})
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast:
+            model(tokens, tokens)
+    plain, masked = (sum(t.untyped_storage().nbytes() for t in one.values()) / tokens.numel() for one in kept)
+    arithmetic = Arithmetic("cuda", dtype)
+    expected = [
+        memory.activation_bytes_per_token(shape, arithmetic._replace(within_documents=within))
+        for within in (False, True)
+    ]
+    assert masked - plain == pytest.approx(expected[1] - expected[0], abs=16), "and the positions' numbers"
+
+
 def test_offers_keep_the_tokens_of_a_step():
     assert memory.offers(12, 40, 15) == [Offer(15, 32), Offer(12, 40), Offer(10, 48)]
     assert memory.offers(7, 1, 6) == [Offer(1, 7)]

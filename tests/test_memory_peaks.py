@@ -20,7 +20,7 @@ from worker.cross_entropy import rows_for  # noqa: E402
 from worker.model import GPT  # noqa: E402
 
 RECIPE = {
-    "peak": 1e-3, "weight_decay": 0.1, "decay_embeddings": True, "decay_coupling": "lr", "adamc": False,
+    "peak": 1e-3, "weight_decay": 0.1, "decay_coupling": "lr", "adamc": False,
     "cautious": False, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "muon_momentum": 0.95, "muon_scale": 0.2,
 }  # fmt: skip
 SHAPES = {

@@ -1,12 +1,21 @@
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
+import torch
 from tiny_data import VOCAB, Run, write_dataset
 
+from app.contract.config import EvalConfig
+from app.contract.dataset import Manifest
 from app.contract.sampling import SampleSettings
 from worker import tokenizers
 from worker.commands import Commands, spoken
+from worker.journal import Journal, read
+from worker.midway import Midway
+from worker.model import GPT
+from worker.processes import Alone
+from worker.train import Training
 
 LETTERS = "".join(chr(0x41 + i) for i in range(VOCAB))
 DROPOUT = {"model": {"dropout": 0.2}}
@@ -70,3 +79,30 @@ def test_a_prompt_that_cannot_be_written_costs_one_alarm_and_no_step(tmp_path: P
     (alarm,) = run.events("alarm")
     assert "'ß' is not one of this vocabulary's 50 characters" in alarm.text
     assert max(run.points()) == 12
+
+
+def test_of_several_processes_only_the_first_writes(tmp_path: Path) -> None:
+    model = GPT(VOCAB, 16, 1, 2, 16)
+    folder = write_dataset(with_letters(tmp_path) / "data")
+    journal = Journal(tmp_path / "a1.journal")
+    config = EvalConfig(sample_every=4, sample_prompt="ABC", sample_tokens=5)
+    info = Manifest.model_validate_json((folder / "manifest.json").read_bytes()).tokenizer
+    follower = Midway(model, nullcontext, info, folder, config, 1, journal, writes=False)
+    drawn = torch.get_rng_state()
+    follower.regular(4)
+    follower.asked(4, ["7", quote(SampleSettings(prompt="A").model_dump_json())])
+    journal.close()
+    assert read(tmp_path / "a1.journal", 0)[0] == []
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_the_second_of_two_processes_trains_on_without_a_sample_of_its_own(tmp_path: Path) -> None:
+    class Second(Alone):
+        rank = 1
+
+    run = Run(with_letters(tmp_path), **EVERY_FOUR)
+    journal = Journal(run.journal())
+    training = Training(run.folder, run.job(), journal, Commands(), Second())
+    training.load()
+    assert not training.midway.writes
+    journal.close()

@@ -1,5 +1,6 @@
 """Opening the home's database: made, upgraded with a copy, or refused with a sentence that says what to do."""
 
+import re
 import shutil
 import signal
 import sqlite3
@@ -9,16 +10,12 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 
 from app import migrate
 from app.migrate import HEAD, open_database
 from app.settings import Settings, assets
-from app.tables import Base
 
 LATER = """
 from alembic import op
@@ -59,13 +56,37 @@ def later_revision(tmp_path, monkeypatch):
     return add
 
 
-def test_a_new_home_gets_the_tables_of_the_models(settings):
+def upgraded(path: Path, revision: str) -> None:
+    """What Alembic makes of an empty file, through all revisions up to this one."""
+    config = Config()
+    config.set_main_option("script_location", str(assets() / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with migrate.connection_for_upgrade(path) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def parts(sql: str) -> list[str]:
+    """Columns and constraints of a CREATE statement in any order, then what stands after its last bracket."""
+    head, _, rest = sql.partition("(")
+    body, _, tail = rest.rpartition(")")
+    items = re.split(r",(?![^(]*\))", body)  # no comma within brackets
+    return [*sorted(" ".join(item.split()) for item in items), " ".join(head.split()), " ".join(tail.split())]
+
+
+def test_a_new_home_has_to_the_letter_what_the_revisions_make_but_for_the_order_of_columns(settings, tmp_path):
     open_database(settings).close()
-    engine = create_engine(f"sqlite:///{settings.database}")
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, Base.metadata) == []
-    engine.dispose()
+    upgraded(tmp_path / "upgraded.db", "head")
+    made, grown = (
+        {
+            (kind, name): parts(sql) if sql else None
+            for kind, name, sql in rows(path, "SELECT type, name, sql FROM sqlite_master")
+        }
+        for path in (settings.database, tmp_path / "upgraded.db")
+    )
+    assert len(made) > 40
+    assert made == grown
+    assert version(settings.database) == version(tmp_path / "upgraded.db") == HEAD
     assert not (settings.home / "backups").exists()
 
 
@@ -76,11 +97,11 @@ def test_the_head_written_down_is_the_newest_revision():
     assert ScriptDirectory.from_config(config).get_current_head() == migrate.HEAD
 
 
-def test_a_database_at_head_opens_without_importing_alembic(settings):
-    open_database(settings).close()
+def test_a_new_home_and_one_at_head_open_without_importing_alembic(settings):
     code = (
         "import sys; from pathlib import Path; from app.migrate import open_database; from app.settings import Settings;"
-        "open_database(Settings(home=Path(sys.argv[1]))).close(); assert 'alembic' not in sys.modules"
+        "home = Settings(home=Path(sys.argv[1])); open_database(home).close(); open_database(home).close();"
+        "assert 'alembic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, settings.home], check=True, timeout=60)
 
@@ -101,19 +122,14 @@ def test_an_older_database_is_copied_then_upgraded(settings, later_revision):
 
 def test_a_home_of_the_first_release_keeps_its_runs(settings):
     settings.home.mkdir()
-    config = Config()
-    config.set_main_option("script_location", str(assets() / "migrations"))
-    config.set_main_option("path_separator", "os")
-    engine = create_engine(f"sqlite:///{settings.database}")
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.exec_driver_sql(
-            "INSERT INTO runs (id, name, state, detail, source, config, tags, notes, created_at, updated_at, step, steps, telemetry)"
-            " VALUES (1, 'mine', 'finished', '', 'worker', '{}', '[]', '', 0, 0, 5, 5, '{}')"
-        )
-        connection.commit()
-    engine.dispose()
+    upgraded(settings.database, "0001")
+    raw = sqlite3.connect(settings.database)
+    raw.execute(
+        "INSERT INTO runs (id, name, state, detail, source, config, tags, notes, created_at, updated_at, step, steps, telemetry)"
+        " VALUES (1, 'mine', 'finished', '', 'worker', '{}', '[]', '', 0, 0, 5, 5, '{}')"
+    )
+    raw.commit()
+    raw.close()
     open_database(settings).close()
     assert rows(settings.database, "SELECT name, fork_checkpoint_id FROM runs") == [("mine", None)]
 
@@ -148,7 +164,7 @@ open_database(Settings(home=Path(sys.argv[1])))
 
 
 @pytest.mark.parametrize("statement", [2, 8, 20, 30])
-def test_a_kill_in_the_middle_of_the_first_upgrade_is_mended_by_starting_again(settings, statement):
+def test_a_kill_while_a_new_database_is_made_is_mended_by_starting_again(settings, statement):
     killed = subprocess.run([sys.executable, "-c", KILLED, settings.home, str(statement)], timeout=60)
     assert killed.returncode == -signal.SIGKILL
     assert rows(settings.database, "SELECT count(*) FROM sqlite_master") == [(0,)]

@@ -33,7 +33,7 @@ def test_every_direction_moves_alike() -> None:
 def test_two_updates_by_hand() -> None:
     torch.manual_seed(0)
     model = GPT(30, 8, 1, 2, 16).double()
-    recipe = {"weight_decay": 0.25, "decay_embeddings": True, "decay_coupling": "lr", "adamc": False, "cautious": False}
+    recipe = {"weight_decay": 0.25, "decay_coupling": "lr", "adamc": False, "cautious": False}
     adam = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8}
     optimizer = optim.build(model, optimizer="muon", peak=0.5, muon_momentum=0.9, muon_scale=0.2, **recipe, **adam)
     weights = {

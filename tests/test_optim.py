@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from app.contract.decayed import EMBEDDINGS, chosen
 from app.contract.schedule import decay_per_step
 from worker import optim
 from worker.model import GPT
@@ -32,10 +33,10 @@ def test_matrices_decay_and_nothing_else() -> None:
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
 
 
-def test_without_decay_embeddings_only_the_embeddings_change_sides() -> None:
-    with_them, without = (optim.parameter_groups(tiny(), 0.1, switch) for switch in (True, False))
-    assert set(with_them[0]["names"]) - set(without[0]["names"]) == set(optim.EMBEDDINGS)
-    assert set(without[1]["names"]) - set(with_them[1]["names"]) == set(optim.EMBEDDINGS)
+def test_by_matrices_only_the_embeddings_change_sides() -> None:
+    with_them, without = (optim.parameter_groups(tiny(), 0.1, chosen(rule)) for rule in ("weights", "matrices"))
+    assert set(with_them[0]["names"]) - set(without[0]["names"]) == set(EMBEDDINGS)
+    assert set(without[1]["names"]) - set(with_them[1]["names"]) == set(EMBEDDINGS)
 
 
 def test_groups_keep_the_order_of_the_model() -> None:
@@ -98,7 +99,7 @@ def test_weights_under_random_gradients_settle_at_the_equilibrium_rms() -> None:
 
 
 RECIPE = {
-    "optimizer": "adamw", "peak": 0.5, "weight_decay": 0.25, "decay_embeddings": True, "decay_coupling": "lr", "adamc": False,
+    "optimizer": "adamw", "peak": 0.5, "weight_decay": 0.25, "decay_coupling": "lr", "adamc": False,
     "cautious": False, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "muon_momentum": 0.95, "muon_scale": 0.2,
 }  # fmt: skip
 
@@ -160,8 +161,8 @@ def test_cautious_decay_spares_weights_that_the_update_grows() -> None:
         torch.testing.assert_close(after[name], old - u - a * old, rtol=1e-9, atol=1e-12, msg=name)
 
 
-def test_an_untied_head_is_a_matrix_and_decays_without_decay_embeddings() -> None:
-    before, _, after, _ = one_update(0.125, 0.0, untied=True, decay_embeddings=False)
+def test_an_untied_head_is_a_matrix_and_decays_where_embeddings_do_not() -> None:
+    before, _, after, _ = one_update(0.125, 0.0, untied=True, decays=chosen("matrices"))
     assert torch.equal(after["transformer.wte.weight"], before["transformer.wte.weight"])
     assert torch.allclose(after["lm_head.weight"], before["lm_head.weight"] * (1 - 0.125 * 0.25))
 
@@ -211,3 +212,22 @@ def test_a_resume_takes_its_own_lambda_and_betas_for_muon_too() -> None:
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.5, 0.0]
     assert {group["lr"] for group in optimizer.param_groups} == {1e-3}
     assert {group["betas"] for group in optimizer.param_groups[1:]} == {(0.9, 0.99)}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("how", [{}, {"adamc": True}, {"cautious": True}])
+def test_the_rule_says_what_shrinks_whoever_moves_it(optimizer: str, how) -> None:
+    decays = chosen("pattern", "*.mlp.*.weight *.ln_1.weight transformer.wpe.weight")
+    before, _, after, made = one_update(0.5, 0.0, optimizer=optimizer, decays=decays, **how)
+    for name, old in before.items():
+        a = 0.5 * 0.25 if decays(name, old.dim()) else 0.0
+        torch.testing.assert_close(after[name], old * (1 - a), rtol=1e-12, atol=1e-18, msg=name)
+    assert optim.effective_decay(made) == 0.125
+    if optimizer == "muon":
+        muons = {name for group in made.param_groups if group.get("muon") for name in group["names"]}
+        assert muons == {name for name, old in before.items() if ".h." in name and old.dim() == 2}, "decayed or not"
+
+
+def test_where_embeddings_alone_decay_their_share_is_the_effective_one() -> None:
+    _, _, _, made = one_update(0.5, 0.0, decays=chosen("pattern", "transformer.wte.weight"), adamc=True)
+    assert optim.effective_decay(made) == 0.125

@@ -161,6 +161,43 @@ def test_the_preflight_offers_a_cut_of_a_step_that_does_not_fit(site: Site, read
     assert "No device&#39;s memory is known yet." in unknown or "No device's memory is known yet." in unknown
 
 
+def test_the_preflight_shows_what_a_pattern_matches_while_it_is_typed(site: Site, reader: httpx.Client) -> None:
+    fields = form_of(reader.get("/runs/new?preset=tiny").text) | {"optim.decayed": "pattern"}
+
+    def shown(pattern: str) -> str:
+        return post(site, reader, "/runs/new/fragments/preflight", **fields | {"optim.decay_pattern": pattern}).text
+
+    part = shown("*.mlp.* *.mpl.*")
+    rows = re.findall(r"<tr(?: class=\"t3\")?><td><bdi dir=\"ltr\">([\w.]+)</bdi></td>(.*?)</tr>", part)
+    assert {group for group, cells in rows if "<b>" in cells} == {"mlp.fc", "mlp.proj"}
+    assert '<code dir="ltr">transformer.h.*.mlp.c_fc.weight</code>' in part
+    assert "A pattern fits no tensor" in part
+    assert "*.mpl.*: is the name misspelt?" in part
+    assert "Norms and biases decay too" in shown("*")
+    assert "matches none of this network" in shown("*.mpl.*")
+    assert "is no pattern" in shown("(a+)+")
+
+
+def test_the_preflight_draws_the_schedules_decay_and_names_three_rules_for_it(site: Site, reader: httpx.Client) -> None:
+    fields = form_of(reader.get("/runs/new?preset=tiny&weight_decay=3").text)
+    part = post(site, reader, "/runs/new/fragments/preflight", **fields).text
+    assert 'class="outlook"' in part
+    for text in ("Power Lines", "Wang &amp; Aitchison 2405.13698", "never a verdict", "half-life", "radians per step"):
+        assert text in part, text
+    assert 'href="/sweeps/new?preset=tiny&amp;factor=optim.weight_decay' in part
+    none = post(site, reader, "/runs/new/fragments/preflight", **fields | {"optim.weight_decay": "0"}).text
+    assert 'class="outlook"' not in none
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "1e9", "inf", "three"])
+def test_an_impossible_decay_is_said_at_its_field(site: Site, reader: httpx.Client, value: str) -> None:
+    fields = form_of(reader.get("/runs/new?preset=tiny").text) | {"optim.weight_decay": value}
+    answer = post(site, reader, "/runs/new/fragments/preflight", **fields)
+    assert answer.status_code == 200
+    assert "needs another value" in answer.text
+    assert post(site, reader, "/runs/new", **fields).status_code == 422
+
+
 def in_state(site: Site, state: RunState) -> str:
     """The path of a new run that is in this state."""
 

@@ -164,6 +164,22 @@ def test_labels_are_counted(tmp_path: Path) -> None:
     assert parquet_source.counts(file, "no such column") == {}
 
 
+def test_a_column_of_more_different_values_than_labels_have_is_none(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(parquet_source, "MOST_LABELS", 3)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"language": ["en", "de", "fr", "ar"]}), path)
+    assert parquet_source.counts(inspect("a.parquet", path), "language") == {}
+
+
+def test_the_rows_before_a_row_group_are_added_up_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["x"] * 35}), path, row_group_size=10)
+    file = inspect("a.parquet", path)
+    rows = parquet_source._first_rows(file.path, file.sha256, file.name, file.bytes)
+    assert rows == [0, 10, 20, 30, 35]
+    assert parquet_source._first_rows(file.path, file.sha256, file.name, file.bytes) is rows
+
+
 def test_fineweb_as_published_is_read(data_folder: Path) -> None:
     path = data_folder / "fineweb" / "batch_000001.parquet"
     source = parquet_source_of(path)

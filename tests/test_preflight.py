@@ -11,6 +11,7 @@ from app import preflight
 from app.contract.config import ModelConfig, OptimConfig, RunConfig
 from app.contract.dataset import Manifest
 from app.contract.presets import PRESETS
+from app.diagnosis.scaling import BESIROGLU, HOFFMANN
 from tests.domain import manifest
 
 GOLDEN = PRESETS["fineweb-40m"].config
@@ -56,7 +57,10 @@ def test_parameters_and_flops_are_those_of_the_workers_model(switches):
     built = GPT(128, **model.model_dump(exclude={"pad_vocab"}))
     counted = preflight.count_parameters(model, 128)
     assert (counted.total, counted.without_embeddings) == built.parameter_counts()[::2]
-    assert counted.decayed == sum(one.numel() for one in built.parameters() if one.dim() >= 2)
+    assert counted.without_positions == built.parameter_counts()[1]
+    decayed = preflight.preflight(changed(model=model.model_dump()), None, None).parameters_decayed
+    wide = GPT(preflight.padded_vocab(50_257, True), **model.model_dump(exclude={"pad_vocab"}))
+    assert decayed == sum(one.numel() for one in wide.parameters() if one.dim() >= 2)
     assert preflight.flops_per_token(model, 128) == built.flops_per_token()
 
 
@@ -102,6 +106,11 @@ def test_time_comes_from_the_speed_measured_for_this_shape():
         ({"optim": {"weight_decay": 0.01}}, None, "decay_inert"),
         ({"optim": {"weight_decay": 100.0}}, None, "decay_over"),
         ({"optim": {"weight_decay": 1000.0}, "schedule": {"lr": 1.0}}, None, "decay_step"),
+        ({"optim": {"decayed": "all"}}, None, "decay_all"),
+        ({"optim": {"decayed": "pattern", "decay_pattern": "*"}}, None, "decay_all"),
+        ({"optim": {"decayed": "matrices"}}, None, "decay_tied"),
+        ({"optim": {"decayed": "pattern", "decay_pattern": "*.mlp.* *.mpl.*"}}, None, "decay_pattern_idle"),
+        ({"optim": {"optimizer": "adam_l2"}}, None, "decay_l2"),
         ({"schedule": {"steps": 50_000}}, None, "few_checkpoints"),
         ({"schedule": {"steps": 100}}, None, "few_tokens"),
         ({}, data(val=100), "data_too_small"),
@@ -127,9 +136,9 @@ def test_an_inert_decay_is_told_what_would_be_visible():
 
 
 def test_the_longest_run_is_answered_at_once_and_fits_into_json():
-    began = time.perf_counter()
+    began = time.process_time()
     flight = preflight.preflight(changed(schedule={"steps": 100_000_000}, optim={"weight_decay": 0.0}), data(), {})
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 1, "not one evaluation a step"
     json.dumps(asdict(flight), allow_nan=False)
 
 
@@ -164,3 +173,66 @@ def test_a_fork_is_told_about_the_steps_that_are_left():
     assert rest.flops == pytest.approx(whole.flops / 10)
     assert rest.tokens_per_parameter == whole.tokens_per_parameter, "the weights have seen those before it as well"
     assert "decay_inert" not in [warning.kind for warning in rest.warnings]
+
+
+@pytest.mark.parametrize(
+    ("steps", "per_parameter", "hoffmann", "besiroglu"),
+    [(10_000, 129.3, 3.522, 3.487), (14_500, 187.4, 3.445, 3.413), (20_000, 258.5, 3.385, 3.357)],
+)
+def test_tokens_per_parameter_and_the_laws_of_the_golden_run(steps, per_parameter, hoffmann, besiroglu):
+    """science.md B.0: 129.3, 187.4 and 258.5 tokens a parameter, N = 40.56M; expected losses 3.522/3.487, 3.445/3.413, 3.385/3.357."""
+    config = GOLDEN.model_copy(update={"schedule": GOLDEN.schedule.model_copy(update={"steps": steps})})
+    flight = preflight.preflight(config, None, None)
+    assert flight.parameters_without_positions == 40_560_000
+    assert flight.tokens_per_parameter == pytest.approx(per_parameter, abs=0.05)
+    laws = [law.loss(flight.parameters_without_positions, flight.total_tokens) for law in (HOFFMANN, BESIROGLU)]
+    assert laws == pytest.approx([hoffmann, besiroglu], abs=1e-3)
+
+
+@pytest.mark.parametrize(("unique", "worth", "penalty"), [(700_000_000, 5.80e9, 0.053), (100_000_000, 1.63e9, 0.38)])
+def test_what_repetition_costs_the_golden_run(unique, worth, penalty):
+    """science.md B.0, 14,500 steps: U = .7B ⇒ 10.9 epochs, D' = 5.80B, loss +.053; U = .1B ⇒ 1.63B, +.38."""
+    config = GOLDEN.model_copy(update={"schedule": GOLDEN.schedule.model_copy(update={"steps": 14_500})})
+    flight = preflight.preflight(config, data(train=unique, val=10_000_000), None)
+    assert flight.epochs == pytest.approx(7_602_176_000 / unique)
+    assert flight.repetition.worth == pytest.approx(worth, rel=2e-3)
+    assert flight.repetition_penalty == pytest.approx(penalty, abs=5e-3)
+    assert preflight.preflight(config, data(train=10**11), None).repetition_penalty == 0
+
+
+def test_the_numbers_are_objects_in_json():
+    shown = preflight.as_json(preflight.preflight(GOLDEN, data(train=700_000_000, val=10_000_000), None))
+    json.dumps(shown, allow_nan=False)
+    assert shown["repetition"]["advice"] == "diminishing"
+    assert shown["decayed"]["groups"][0]["group"] == "embedding"
+    assert [one["key"] for one in shown["decay_priors"]["laws"]] == ["wang", "power_lines", "nanochat"]
+    assert shown["decay_outlook"]["left"][-1] == pytest.approx(0.3337, abs=1e-4)
+    assert [one["kind"] for one in shown["warnings"]] == ["many_epochs"]
+
+
+def test_the_largest_run_that_can_be_asked_for_is_answered():
+    config = changed(
+        model={"n_layer": 128, "n_embd": 16384, "n_head": 128, "block_size": 131072},
+        batch={"micro_batch": 4096, "accumulation": 65536}, schedule={"steps": 100_000_000}, optim={"decayed": "all"},
+    )  # fmt: skip
+    json.dumps(preflight.as_json(preflight.preflight(config, data(), None)), allow_nan=False)
+
+
+def test_equilibria_are_left_open_for_muon():
+    flight = preflight.preflight(changed(optim={"optimizer": "muon"}), None, None)
+    assert (flight.rms_equilibrium, flight.rotation_equilibrium) == (None, None)
+    assert preflight.preflight(GOLDEN, None, None).rotation_equilibrium == pytest.approx(0.003244, rel=1e-3)
+
+
+def test_too_few_devices_are_told_before_the_run_would_wait_for_them() -> None:
+    two = changed(system={"devices": 2}, batch={"accumulation": 2})
+
+    def told(most: int | None) -> list[str]:
+        found = preflight.preflight(two, None, None, most_devices=most).warnings
+        return [one.text for one in found if one.kind == "too_few_devices"]
+
+    assert told(None) == told(2) == []
+    assert "the 2 devices that this run asks for; the largest that is there has 1" in told(1)[0]
+    assert "none is there" in told(0)[0]
+    alone = preflight.preflight(GOLDEN, None, None, most_devices=0).warnings
+    assert "too_few_devices" not in [one.kind for one in alone]

@@ -48,7 +48,7 @@ def test_a_wish_to_stop_ends_the_work_at_its_next_sign() -> None:
 def test_speed_and_time_left_are_those_of_this_process_where_an_earlier_one_began() -> None:
     kept, now = Kept(), 100.0
     progress = Progress(kept, lambda: now)
-    progress.came_by("resumed")
+    progress.resumed()
     progress.phase("tokens", share=0.5, text_bytes=900_000_000)
     now = 110.0
     progress.at(0.6, text_bytes=920_000_000)

@@ -23,6 +23,12 @@ def test_what_was_prepared_before_on_this_worker_is_taken_under_the_new_name(tmp
     )  # fmt: skip
     assert told.came_by == "reused"
     assert {frame["phase"] for frame in told.all} == {"reading"}
+    last = told.all[-1]
+    whole = first.train, first.val
+    assert (last["share"], last["mb_per_s"], last["eta_s"]) == (1.0, None, None), "nothing was read, so no speed"
+    assert (last["documents"], last["tokens"]) == tuple(
+        sum(getattr(one, of) for one in whole) for of in ("documents", "tokens")
+    )
     assert (again.spec.name, again.sources[0]["name"]) == ("y", "copy.parquet")
     assert (again.train, again.val, again.recipe) == (first.train, first.val, first.recipe)
     check_files(tmp_path / "again", again)

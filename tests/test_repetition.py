@@ -31,3 +31,9 @@ def test_copies_in_train_are_repetition_too() -> None:
     doubled = repetition(1e6, 1_000_000, repeated_share=0.5)
     assert (doubled.epochs, doubled.distinct_epochs) == (1.0, 2.0)
     assert doubled.worth < 1e6
+
+
+@pytest.mark.parametrize(("distinct", "worth"), [(700_000_000, 5.80e9), (100_000_000, 1.63e9)])
+def test_the_golden_runs_tokens_are_worth_less(distinct: int, worth: float) -> None:
+    """science.md B.0: U = .7B gives D' = 5.80B, U = .1B gives 1.63B; B.4: R* = 15.39."""
+    assert repetition(7_602_176_000.0, distinct).worth == pytest.approx(worth, rel=2e-3)

@@ -116,7 +116,7 @@ def test_the_trash_keeps_everything_and_gives_it_back(world):
     assert world.claim() is None
     with world.db.read() as tx:
         assert runs.find(tx, runs.RunQuery()).total == 0
-        assert runs.find(tx, runs.RunQuery(trash=True)).total == 1
+        assert runs.find(tx, runs.RunQuery(place="trash")).total == 1
     with pytest.raises(Conflict, match="in the trash"):
         act(world, run, "resume")
     world.write(lambda tx: runs.restore(tx, runs.get(tx, run)))

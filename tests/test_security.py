@@ -68,7 +68,7 @@ def test_nothing_but_the_public_list_answers_without_a_token(site: Site) -> None
 
 def test_the_public_list_is_short() -> None:
     assert PUBLIC == ("/healthz", "/readyz", "/login")
-    assert PUBLIC_BELOW == ("/static/",)
+    assert PUBLIC_BELOW == ("/static/", "/share/")  # a shared page shows itself to whoever has its secret link
 
 
 @pytest.mark.parametrize(

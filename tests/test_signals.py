@@ -15,7 +15,7 @@ def tiny(**switches) -> GPT:
 
 def build(model: GPT, **recipe) -> torch.optim.Optimizer:
     plain = {
-        "optimizer": "adamw", "peak": 1e-2, "weight_decay": 0.5, "decay_embeddings": True, "decay_coupling": "lr",
+        "optimizer": "adamw", "peak": 1e-2, "weight_decay": 0.5, "decay_coupling": "lr",
         "adamc": False, "cautious": False, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "muon_momentum": 0.95, "muon_scale": 0.2,
     }  # fmt: skip
     return optim.build(model, **plain | recipe)

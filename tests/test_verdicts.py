@@ -89,3 +89,14 @@ def test_warnings_come_first():
 def test_what_is_not_known_has_no_verdict():
     bare = small_report(exact=None, normalised=None, near=None, compression=None, extremes=None, likeness=None)
     assert set(levels(bare)) == {"leakage", "windows", "val_tokens", "vocabulary"}
+
+
+def test_the_advice_on_leaked_windows_names_the_switch_only_where_it_helps():
+    def advice(**values: object) -> str:
+        return next(
+            one.advice for one in findings(changed("leakage", window_share=0.02, **values)) if one.key == "leakage"
+        )
+
+    assert "does not take them out" in advice()
+    assert "takes the whole documents out" in advice(documents=3, share=0.01)
+    assert "takes the whole documents out" in advice(normalised_documents=3, normalised_share=0.01)

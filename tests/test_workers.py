@@ -59,3 +59,15 @@ def test_an_unknown_worker_is_told_which_exist(world):
     world.claim()
     with world.db.read() as tx, pytest.raises(NotFound, match="known: w-0001"):
         workers.get(tx, "w-0002")
+
+
+def test_the_most_devices_are_those_of_the_largest_worker_that_is_there(world):
+    pair = world.request("pair").worker
+    world.write(lambda tx: workers.seen(tx, pair.model_copy(update={"devices": pair.devices * 2}), now=world.now))
+    world.claim("one")
+
+    def most(worker: str | None = None, kind: str = "auto", after_s: float = 0.0) -> int:
+        with world.db.read() as tx:
+            return workers.most_devices(tx, worker, kind, now=world.now + after_s)
+
+    assert (most(), most(kind="cpu"), most(kind="cuda"), most("w-0002"), most(after_s=3600)) == (2, 2, 0, 1, 0)

@@ -72,11 +72,12 @@ class Run:
         self.folder = folder / "run"
         self.dataset = write_dataset(folder / "data") if not (folder / "data").exists() else folder / "data"
         self.config = run_config(**sections)
+        self.numeric_path: dict[str, Any] | None = None  # a sibling's
 
     def job(self, attempt: int = 1, resume: Path | None = None) -> Job:
         return Job(
             run="r-0001", attempt=attempt, config=RunConfig.model_validate(self.config), dataset_dir=self.dataset,
-            resume=resume, device="cpu",
+            resume=resume, device="cpu", numeric_path=self.numeric_path,
         )  # fmt: skip
 
     def attempt(self, number: int = 1, resume: Path | None = None, commands: Commands | None = None) -> int:

@@ -236,7 +236,7 @@ class Agent:
         if self._once and self._only is not None:
             return []
         working = {assignment.claim.kind for assignment in self.assignments if assignment.phase != "delivering"}
-        able = {JobKind.send, *self._commands} - {JobKind.train}
+        able = {JobKind.send, JobKind.free, *self._commands} - {JobKind.train}
         kinds = [kind for kind in JobKind if kind in able and kind not in working]
         return [JobKind.train, *kinds] if self._free_slots() else kinds
 

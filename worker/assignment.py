@@ -41,7 +41,9 @@ LAUNCH = [sys.executable, "-m", "worker.launch"]
 TERMINATE_GRACE_S = 30.0
 """After SIGTERM the child has this long to save."""
 CLOSED = ("finished", "failed", "stopped")
-FLEETING = frozenset({JobKind.sample, JobKind.adopt, JobKind.export, JobKind.report})
+FLEETING = frozenset(
+    {JobKind.prepare, JobKind.sample, JobKind.adopt, JobKind.export, JobKind.report, JobKind.send, JobKind.free}
+)
 """Kinds of work of which nothing on this disk is needed once the server has the result."""
 
 
@@ -199,7 +201,7 @@ class Assignment:
         if self.courier.state == "open":
             return
         claim_path(self.journal_path).unlink(missing_ok=True)
-        if self.courier.state == "closed" and self.claim.kind in FLEETING:
+        if self.claim.kind in FLEETING:
             shutil.rmtree(self.folder, ignore_errors=True)
             return
         if self.courier.state == "closed" and self.courier.ending and self.courier.ending.outcome in CLOSED:
@@ -270,6 +272,9 @@ class Assignment:
     def _fetch(self) -> None:
         if self.claim.kind == JobKind.send:
             self._end(self._errands.send_checkpoint())
+            return
+        if self.claim.kind == JobKind.free:
+            self._end(self._errands.free())
             return
         config = self._errands.inputs()
         write_durably(self.folder / "config.json", json.dumps({**config, "journal": str(self.journal_path)}).encode())

@@ -19,14 +19,18 @@ def suits(x: Tensor, dropout: float) -> bool:
     return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not dropout and x.shape[1] <= LONGEST
 
 
-def blocked(qkv: Tensor) -> Tensor:
-    """Causal attention (B, T, C) of queries, keys and values (3, B, H, T, C/H) of any strides."""
-    return _Blocked.apply(qkv)
+def blocked(qkv: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Causal attention (B, T, C) of queries, keys and values (3, B, H, T, C/H) of any strides.
+
+    `mask` (B, 1, T, T), added to the scores: −∞ for the keys that a query does not see, those after itself among them;
+    None: it sees all up to itself.
+    """
+    return _Blocked.apply(qkv, mask)
 
 
 class _Blocked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, qkv):
+    def forward(ctx, qkv, mask):
         _, B, H, T, D = qkv.shape
         q, k, v = (part.reshape(B * H, T, D) for part in qkv.unbind())
         with torch.autocast("cpu", enabled=False):
@@ -36,7 +40,10 @@ class _Blocked(torch.autograd.Function):
             for first in range(0, T, ROWS):
                 end = min(first + ROWS, T)
                 scores = torch.bmm(q[:, first:end], k[:, :end].transpose(1, 2))
-                scores[:, :, first:] += _above_diagonal(end - first, scores)
+                if mask is None:
+                    scores[:, :, first:] += _above_diagonal(end - first, scores)
+                else:
+                    scores.view(B, H, end - first, end).add_(mask[:, :, first:end, :end])
                 p = scores.softmax(-1)
                 kept.append(p)
                 y[:, first:end] = torch.bmm(p, v[:, :end]).view(B, H, end - first, D).transpose(1, 2)
@@ -71,7 +78,7 @@ class _Blocked(torch.autograd.Function):
         assert grad_v is not None, "no queries"
         grad[1] = grad_k.view(B, heads, T, D)
         grad[2] = grad_v.view(B, heads, T, D)
-        return grad
+        return grad, None
 
 
 def _above_diagonal(size, like):

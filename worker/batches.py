@@ -6,7 +6,6 @@ accumulation changes neither the windows of a step nor their order. The sampler 
 exception: its windows come from a generator, whose state is in every checkpoint (worker.nanogpt_draws).
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from worker.nanogpt_draws import Draws
+from worker.order import Shuffled, key, mixed
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+SAMPLERS = ("shuffled", "sequential", "random", "nanogpt")
 
 
 class Tokens:
@@ -68,12 +68,15 @@ class Batches:
         sampler: str,
         seed: int,
         draws: Draws | None = None,
+        begins: NDArray[np.uint64] | None = None,
     ) -> None:
-        """`draws`: for the sampler nanogpt alone."""
+        """`draws`: for the sampler nanogpt alone. `begins`: of the windows, where they follow documents (worker.windows);
+        None: one after the other, without a gap.
+        """
         assert len(tokens) > block_size, (
             f"{len(tokens)} tokens are too few: one window and its target need {block_size + 1}"
         )
-        assert sampler in ("shuffled", "random", "nanogpt"), sampler
+        assert sampler in SAMPLERS, sampler
         assert (sampler == "nanogpt") == (draws is not None), f"{sampler} and {draws} do not belong together"
         self.tokens = tokens
         self.block_size = block_size
@@ -82,10 +85,11 @@ class Batches:
         self.sampler = sampler
         self.seed = seed
         self.draws = draws
-        self.windows = count_windows(tokens, block_size)
+        self.begins = begins
+        self.windows = count_windows(tokens, block_size) if begins is None else len(begins)
         #: (update, windows drawn before it): other than (0, 0) where a fork has changed the batch or the data
         self.origin = (0, 0)
-        self._orders: dict[int, NDArray] = {}
+        self._shuffled = Shuffled(self.windows, seed)
 
     @property
     def tokens_per_step(self) -> int:
@@ -105,23 +109,15 @@ class Batches:
         first = self.drawn(update) + micro * self.micro_batch
         drawn = np.arange(first, first + self.micro_batch, dtype=np.uint64)  # counted since the data's beginning
         if self.sampler == "random":
-            # Offsets with replacement, as nanoGPT draws them: over e epochs' worth of tokens only
+            # With replacement, as nanoGPT draws offsets: over e epochs' worth of tokens only
             # 1 − exp(−e) of the text is seen. The modulo's bias is below N/2^64.
-            return _hash(_key(self.seed, "random"), drawn) % np.uint64(len(self.tokens) - self.block_size)
-        epoch, place = np.divmod(drawn.astype(np.int64), self.windows)
-        return (
-            np.array([self._order(e)[p] for e, p in zip(epoch, place, strict=True)], dtype=np.int64) * self.block_size
-        )
-
-    def _order(self, epoch):
-        """Every window once, in an order fixed by (seed, epoch)."""
-        epoch = int(epoch)
-        if epoch not in self._orders:
-            # Sorted by a hash, not permuted by a library's generator: numpy may change that stream between versions.
-            order = np.argsort(_hash(_key(self.seed, epoch), np.arange(self.windows, dtype=np.uint64)), kind="stable")
-            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}  # a batch may straddle two epochs
-            self._orders[epoch] = order.astype(np.uint32 if self.windows < 2**32 else np.uint64)
-        return self._orders[epoch]
+            places = len(self.tokens) - self.block_size if self.begins is None else self.windows
+            chosen = mixed(key(self.seed, "random"), drawn) % np.uint64(places)
+            return chosen if self.begins is None else self.begins[chosen].astype(np.int64)
+        epoch, window = np.divmod(drawn.astype(np.int64), self.windows)
+        if self.sampler == "shuffled":
+            window = self._shuffled.at(epoch, window)
+        return window * self.block_size if self.begins is None else self.begins[window].astype(np.int64)
 
 
 def count_windows(tokens: Tokens, block_size: int) -> int:
@@ -139,16 +135,3 @@ def fixed_windows(tokens: Tokens, block_size: int, n: int) -> NDArray[np.int64]:
 def window_pair(tokens: Tokens, starts: NDArray, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     rows = torch.from_numpy(tokens.rows(starts, block_size + 1))
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
-
-
-def _key(*parts):
-    text = "/".join(map(str, parts))
-    return np.frombuffer(hashlib.blake2b(text.encode(), digest_size=8).digest(), dtype="<u8")
-
-
-def _hash(key, counter):
-    """splitmix64 (Steele, Lea and Flood 2014) of key + counter·golden, elementwise; arithmetic modulo 2^64."""
-    z = key + counter * _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

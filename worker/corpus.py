@@ -13,10 +13,17 @@ from app.contract.config import RunConfig
 from app.contract.dataset import Manifest, Split
 from worker.batches import Batches, Tokens, count_windows, fixed_windows
 from worker.nanogpt_draws import Draws
+from worker.windows import document_windows
 
 
 class UnusableData(Exception):
     """The dataset on this worker's disk cannot serve this run; the message says why and what to do."""
+
+
+NO_BOUNDARIES = (
+    "No end-of-text stands in this dataset's token files, so where documents begin is not known and attention cannot stay "
+    "within them. Set Document boundaries (data.boundaries) to ignore, or prepare the text with end-of-text between documents."
+)
 
 
 class Corpus:
@@ -45,8 +52,15 @@ class Corpus:
                 eval_every=config.eval.every, eval_batches=-(-n // batch.micro_batch),
             )  # fmt: skip
         self.eval_count = n  #: windows of an evaluation, from each split
+        #: id of end-of-text where attention stays within documents
+        self.eot = self._boundaries() if config.data.boundaries == "respect" else None
+        begins = None
+        if self.eot is not None:
+            begins = document_windows(train, self.eot, T, folder / f"windows-{T}.bin")
+            if not len(begins):
+                raise UnusableData(NO_BOUNDARIES)
         self.batches = Batches(
-            train, T, batch.micro_batch, batch.accumulation, sampler, config.system.seed, self.draws
+            train, T, batch.micro_batch, batch.accumulation, sampler, config.system.seed, self.draws, begins
         )  # fmt: skip
 
     def check(self, state: Mapping[str, Any], *, other_data: bool = False) -> None:
@@ -83,6 +97,11 @@ class Corpus:
         """Rows of the embedding: the tokenizer's entries, rounded up to a multiple of 64 where `padded`."""
         entries = self.manifest.tokenizer.vocab_size
         return -(-entries // 64) * 64 if padded else entries
+
+    def _boundaries(self) -> int:
+        if self.manifest.tokenizer.eot is None:
+            raise UnusableData(NO_BOUNDARIES)
+        return self.manifest.tokenizer.eot
 
     def _open(self, folder: Path, split: Split) -> Tokens:
         bytes_per_id = np.dtype(self.manifest.dtype).itemsize

@@ -79,7 +79,9 @@ def _walk(folder: Path, text: str) -> Iterator[Path]:
 def _under(path: str, text: str, roots: Sequence[Path]) -> Path:
     """`path` with its links resolved; `text` is what the message calls it."""
     allowed = ", ".join(str(root) for root in roots) or "none; start the worker with --data-root FOLDER"
-    if ".." in Path(path).parts or "\0" in path:
+    if "\0" in path:
+        raise CannotStart(f"{text!r} holds a NUL character, which no path can.")
+    if ".." in Path(path).parts:
         raise CannotStart(f"{text!r} goes up with ../; write the path without it. This worker's data roots: {allowed}.")
     try:
         real = Path(path).expanduser().resolve(strict=True)

@@ -39,6 +39,22 @@ def folder_of(home: Path, manifest: Mapping[str, Any]) -> Path:
     return home / "datasets" / hashlib.sha256(canonical(manifest)).hexdigest()[:16]
 
 
+def delete(manifest_sha256: str, home: Path) -> int:
+    """Remove a dataset's folder; returns the bytes that the disk has back.
+
+    None of a file that has another name too: in the server's store, or in a dataset made by the same recipe.
+    """
+    folder = home / "datasets" / manifest_sha256[:16]
+    freed = 0
+    for path in folder.iterdir() if folder.is_dir() else ():
+        there = path.stat()
+        path.unlink()
+        freed += there.st_size if there.st_nlink == 1 else 0
+    with contextlib.suppress(FileNotFoundError):
+        folder.rmdir()
+    return freed
+
+
 def files_of(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(file name, sha256, kind of artifact) of every file a manifest names; names that are not plain names are refused."""
     tokenizer = manifest["tokenizer"]

@@ -9,7 +9,6 @@ a run's config.json.
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from typing import Any
 
 import torch
 
-from app.contract.arithmetic import ASKED_FOR, CHOSEN
+from app.contract import peaks
+from app.contract.arithmetic import CHOSEN
 from app.contract.config import SystemConfig
 from worker import autotune
 from worker.cross_entropy import rows_for
@@ -28,32 +28,6 @@ from worker.linear import OWN, Route, exact, shapes, take
 GIB = 2**30
 WHOLE_LOGITS_BYTES = GIB
 """Up to here the loss takes all logits at once; beyond, it does only while a device has ten times their size."""
-
-PEAK_BF16_FLOPS: tuple[tuple[str, float], ...] = (
-    # Dense bf16 with fp32 accumulation, from the makers' data sheets; the names are torch.cuda.get_device_name()'s.
-    # Another card's peak would make MFU a lie, so the whole name has to match, and unknown devices show none. Sheets that
-    # name the rate with sparsity only are halved. GeForce cards and the RTX A6000: white papers of GA102, Ada and Blackwell.
-    (r"NVIDIA A100.*", 312e12),
-    (r"NVIDIA H100 80GB HBM3", 989e12),  # SXM
-    (r"NVIDIA H100 PCIe", 756e12),
-    (r"NVIDIA H100 NVL", 835e12),
-    (r"NVIDIA H200", 989e12),
-    (r"NVIDIA B200", 2250e12),
-    (r"NVIDIA A10", 125e12),
-    (r"NVIDIA A40", 149.7e12),
-    (r"NVIDIA L4", 121e12),
-    (r"NVIDIA L40", 181e12),
-    (r"NVIDIA L40S", 362e12),
-    (r"NVIDIA RTX A6000", 154.8e12),
-    (r"Tesla V100-SXM2-(16|32)GB", 125e12),  # float16; it has no bfloat16
-    (r"NVIDIA GeForce RTX 5090", 209.5e12),
-    (r"NVIDIA GeForce RTX 4090", 165.2e12),
-    (r"NVIDIA GeForce RTX 4080", 97.5e12),
-    (r"NVIDIA GeForce RTX 4070", 58.3e12),  # from the 4090's, by units and clock
-    (r"NVIDIA GeForce RTX 3090", 71e12),
-    (r"NVIDIA GeForce RTX 3080", 59.5e12),
-)
-
 
 CHOSEN_SINCE = ("tf32", *CHOSEN)
 """Fields of a NumericPath that older checkpoints lack."""
@@ -109,7 +83,7 @@ def numeric_path(system: SystemConfig, device: torch.device) -> NumericPath:
         device=device.type,
         device_name=device_name(device),
         dtype=dtype,
-        compile=device.type == "cuda" and _has_compiler() if system.compile == "auto" else system.compile == "on",
+        compile=device.type == "cuda" and can_compile() if system.compile == "auto" else system.compile == "on",
         # torch's own default: the physical cores this process may use, or $OMP_NUM_THREADS
         threads=system.threads or torch.get_num_threads(),
         torch=torch.__version__,
@@ -120,14 +94,13 @@ def numeric_path(system: SystemConfig, device: torch.device) -> NumericPath:
 
 def fitted(
     path: NumericPath, model: torch.nn.Module, vocab_size: int, tokens: int, chunked_loss: str,
-    source: Mapping[str, Any] | None = None,
+    shared: NumericPath | None = None,
 ) -> NumericPath:  # fmt: skip
     """A new run's path with what depends on its model: the route of its products, the chunks of its loss.
 
-    `tokens` of a micro-batch; `source`: telemetry of the run it was cloned from, whose choices it shares. Measures for
-    about a second where there is something to choose from.
+    `tokens` of a micro-batch; `shared`: the path with a sibling's choices, worker.sharing's. Measures for about a second
+    where there is something to choose from.
     """
-    shared = as_its_source(source, path)
     if shared:
         path = possible(shared, model, tokens)
     elif path.device == "cpu" and path.dtype == "float32" and not path.compile:
@@ -135,17 +108,7 @@ def fitted(
     logits_bytes = tokens * vocab_size * (4 if path.compile and path.dtype != "float32" else 12)
     too_large = logits_bytes > max(WHOLE_LOGITS_BYTES, memory_bytes(path.device) // 10)
     chunked = too_large or bool(path.loss_rows) if chunked_loss == "auto" else chunked_loss == "on"
-    return replace(path, loss_rows=rows_for(path.device) if chunked else 0)
-
-
-def as_its_source(source: Mapping[str, Any] | None, fresh: NumericPath) -> NumericPath | None:
-    """What a clone computes with: the choices in its source's telemetry where the two ask for the same arithmetic.
-
-    None where they do not, or nothing is known: the run measures for itself.
-    """
-    if not source or any(source.get(key) != getattr(fresh, key) for key in ASKED_FOR):
-        return None
-    return replace(fresh, **{key: source[key] for key in CHOSEN if key in source})
+    return replace(path, loss_rows=(path.loss_rows or rows_for(path.device)) if chunked else 0)
 
 
 def possible(path: NumericPath, model: torch.nn.Module, tokens: int) -> NumericPath:
@@ -182,9 +145,7 @@ def resumed_path(saved: Mapping[str, Any], fresh: NumericPath) -> NumericPath:
 
 def peak_flops(path: NumericPath) -> float | None:
     """The peak of the path's devices together, for its precision; None where it is not known."""
-    if path.dtype == "float32":
-        return None  # float16 has bfloat16's peak on every card of the table
-    each = next((peak for name, peak in PEAK_BF16_FLOPS if re.fullmatch(name, path.device_name)), None)
+    each = peaks.peak_flops(path.device_name, path.dtype)
     return each * path.processes if each else None
 
 
@@ -240,7 +201,14 @@ def _has_bf16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def _has_compiler() -> bool:
+def can_autocast(dtype: object, kind: str) -> bool:
+    """Whether a run on a device of this kind may compute in `dtype`, a sibling's."""
+    if dtype == "bfloat16" and kind == "cuda":
+        return _has_bf16()
+    return dtype in ("float32", "bfloat16") or (dtype == "float16" and kind != "cpu")
+
+
+def can_compile() -> bool:
     """Triton builds its launchers with the host's C compiler; without one, auto stays eager."""
     return any(shutil.which(compiler) for compiler in (os.environ.get("CC", ""), "cc", "gcc", "clang") if compiler)
 

@@ -80,7 +80,7 @@ def encode(
         if work.notes:
             for ids in writers[0].written():
                 sums.counts += np.bincount(ids, minlength=tokenizer.vocab_size)
-            progress.came_by("resumed")
+            progress.resumed()
         first = sums.units
         dropping = removal.Removal(spec) if removal.asked(spec) else None
         if dropping is not None:
@@ -208,7 +208,14 @@ def _refuse_empty(documents: list[int], empty: int, spec: DatasetSpec, removed: 
         return
     found = sum(documents)
     if found == 0:
-        raise EmptySplit(f"There is no text to train on: {empty} documents, all of them empty.")
+        there = (
+            "no documents at all"
+            if not empty
+            else "one empty document"
+            if empty == 1
+            else f"{empty:,} documents, all of them empty"
+        )
+        raise EmptySplit(f"There is no text to train on: the source holds {there}.")
     side, way = ("validation", "Raise val_share (up to 0.5)") if documents[0] else ("training", "Lower val_share")
     if spec.split == "tail":
         raise EmptySplit(f"The text is too short: with val_share {spec.val_share:g} nothing is left for {side}.")

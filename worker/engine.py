@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, Field
 
+from app.contract import decayed
 from app.contract.config import RunConfig
-from worker import allocator, checkpoint, devices, fork, optim, signals
+from worker import allocator, checkpoint, devices, fork, optim, sharing, signals
 from worker.corpus import Corpus
 from worker.devices import NumericPath
 from worker.fork import Origin
@@ -30,7 +31,7 @@ class Job(BaseModel):
     dataset_dir: Path
     resume: Path | None = None  #: a checkpoint's folder
     fork: Origin | None = None  #: the run does not begin at step 0 but there
-    numeric_path: dict[str, Any] | None = None  #: of the run it was cloned from: choices to share
+    numeric_path: dict[str, Any] | None = None  #: a sibling's, whose choices it takes where it has none of its own
     device: str = "auto"  #: the worker's own: cpu, mps, cuda:0
     journal: Path | None = None  #: None: RUN_DIR/journal/a<attempt>.journal
 
@@ -67,7 +68,8 @@ def build(job: Job, keeper: Keeper, journal: Sink, processes: Alone = ALONE) -> 
 
     fresh = replace(devices.numeric_path(config.system, device), processes=processes.count)
     keeps_path = bool(saved) and not differs & fork.ARITHMETIC
-    path = devices.resumed_path(state["numeric_path"], fresh) if keeps_path else fresh
+    shared = None if keeps_path else sharing.as_its_sibling(job.numeric_path, fresh, config.system)
+    path = devices.resumed_path(state["numeric_path"], fresh) if keeps_path else shared or fresh
     torch.set_num_threads(path.threads)
     if device.type == "cpu":
         allocator.keep_freed_memory()
@@ -79,18 +81,19 @@ def build(job: Job, keeper: Keeper, journal: Sink, processes: Alone = ALONE) -> 
     vocab_size = corpus.vocab_size(m.pad_vocab)
     model = GPT(vocab_size, **m.model_dump(exclude={"pad_vocab"})).to(device)
     model.transformer.recompute = config.system.recompute
+    model.transformer.eot = corpus.eot
     if "system.seed" in differs:  # another seed, other random numbers: the checkpoint's are left behind
         moments = {name: tensor for name, tensor in moments.items() if not name.startswith("rng/")}
     corpus.begin(moments, state, afresh="data.dataset" in differs)
-    recipe = o.model_dump(exclude={"clip", "decay_schedule"})
-    optimizer = optim.build(model, peak=config.schedule.lr, **recipe)
+    recipe = o.model_dump(exclude={"clip", "decay_schedule", "decayed", "decay_pattern"})
+    optimizer = optim.build(model, peak=config.schedule.lr, decays=decayed.chosen(o.decayed, o.decay_pattern), **recipe)
     if saved:
         restore(model, optimizer, weights, moments, device)
     tokens = config.batch.micro_batch * m.block_size
     if keeps_path:
         path = devices.possible(path, model, tokens)
     else:
-        path = devices.fitted(path, model, vocab_size, tokens, config.system.chunked_loss, job.numeric_path)
+        path = devices.fitted(path, model, vocab_size, tokens, config.system.chunked_loss, shared)
     path = NumericPath(**processes.first(asdict(path)))  # what one process has measured holds for all
     devices.follow(path, model)
     if odd := processes.unlike(dict(model.named_parameters()) | optim.moments(optimizer)):
@@ -102,7 +105,7 @@ def build(job: Job, keeper: Keeper, journal: Sink, processes: Alone = ALONE) -> 
     )  # fmt: skip
     loop.scaler.load_state_dict(state.get("scaler") or loop.scaler.state_dict())
     cut = None if {"batch.micro_batch", "batch.accumulation"} & differs else state.get("batch")
-    relief = Relief(loop, journal, cut)
+    relief = Relief(loop, journal, cut or sharing.cut(job.numeric_path) if shared else cut)
     return Engine(path, corpus, model, signals.metric_groups(model), optimizer, loop, relief, state, changed)
 
 
@@ -131,9 +134,9 @@ def announce(engine: Engine, job: Job, journal: Sink) -> None:
         # Points that an earlier attempt wrote after this step are taken back; these follow in their place.
         text = f"Going on from the checkpoint of step {step}." if state else "Starting afresh."
         journal.event("resume", step, text=text, first_step=step)
-    if (
-        state
-        and not (engine.changed and fork.ARITHMETIC & set(engine.changed))
-        and (changes := NumericPath(**state["numeric_path"]).differences(path))
-    ):
-        journal.event("alarm", step, text=f"Not bit-exact from step {step} on: {'; '.join(changes)}.")
+    if state and not (engine.changed and fork.ARITHMETIC & set(engine.changed)):
+        if changes := NumericPath(**state["numeric_path"]).differences(path):
+            journal.event("alarm", step, text=f"Not bit-exact from step {step} on: {'; '.join(changes)}.")
+    elif job.numeric_path:
+        kind, text = sharing.told(job.numeric_path, path, job.run)
+        journal.event(kind, step, text=text, run=job.numeric_path.get("run"))

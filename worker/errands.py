@@ -238,6 +238,13 @@ class Errands:
                 raise CannotStart(f"{file.name} of step {wanted['step']} has changed since it was saved.")
         return Ending("finished")
 
+    def free(self) -> Ending:
+        """Delete a dataset's folder, which the server has deleted; says how many bytes the disk has back."""
+        sha256 = str(self.claim.config.get("manifest_sha256"))
+        if not datasets.SHA256.fullmatch(sha256):
+            raise CannotStart("The claim names no manifest's sha256.")
+        return Ending("finished", 0, None, {"bytes": datasets.delete(sha256, self.place.home)})
+
     def say(self, lines: Sequence[tuple[str, str]]) -> None:
         """(text, level) to the run's log, once its child has ended."""
 

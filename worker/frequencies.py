@@ -3,14 +3,18 @@
 All in nats: what a loss is measured in.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.quality import Entropy, Likeness, Vocabulary
+from app.contract.quality import Entropy, Likeness, TopToken, Vocabulary
 from worker.documents import BLOCK_TOKENS, Counts, Documents, Ids, Stream
 from worker.minhash import mixed
 
 RARE_BELOW = 10
+TOP = 12
+"""Most frequent tokens that a report names."""
 BIGRAM_TOKENS = 10_000_000
 """Pairs are counted by sorting: 80 MB for these, and more would change the second digit only."""
 CELLS = 64
@@ -62,6 +66,17 @@ def bigram_entropy(stream: Stream, vocab_size: int) -> tuple[float | None, int]:
 def entropy(train: Counts, stream: Stream, vocab_size: int) -> Entropy:
     bigram, tokens = bigram_entropy(stream, vocab_size)
     return Entropy(unigram=entropy_nats(train), bigram=bigram, bigram_tokens=tokens)
+
+
+def top_tokens(train: Counts, text_of: Callable[[int], str]) -> list[TopToken]:
+    """The most frequent ids; of equally frequent ones the smaller id."""
+    order = np.argsort(-train, kind="stable")[:TOP]
+    total = max(1, int(train.sum()))
+    return [
+        TopToken(id=int(id), text=text_of(int(id)), count=int(train[id]), share=int(train[id]) / total)
+        for id in order
+        if train[id]
+    ]
 
 
 def vocabulary_use(train: Counts, val: Counts, beyond: int) -> Vocabulary:

@@ -107,6 +107,11 @@ class Journal:
                 self._write_held()
         return bool(self._held) or self._end - self._acked >= self._cap_bytes
 
+    def write_held(self) -> None:
+        """Once there is room again: what the disk had none for."""
+        with self._lock:
+            self._write_held()
+
     def close(self) -> None:
         os.close(self._fd)
 

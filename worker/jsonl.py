@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +27,8 @@ LONGEST_LINE = 4 * LONGEST_BYTES
 """Bytes: a text may be longer as JSON than by itself, and there are other fields."""
 PACKED_CHUNK_BYTES = 1 << 16
 """What is lost in front of the place where a damaged file cannot be unpacked any further."""
+MOST_LABELS = 5000
+"""Different values of a field; with more it holds no labels."""
 _LOOKED_AT = 100
 """Lines at a file's beginning in which an object is looked for."""
 _COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
@@ -53,6 +56,26 @@ def schema_name(file: SourceFile) -> str | None:
     """The published corpus that has these fields."""
     first = _first(file)
     return None if first is None else schema_of({key: isinstance(value, str) for key, value in first.items()})
+
+
+def counts(file: SourceFile, field: str, on_line: Callable[[], None]) -> Counter[str]:
+    """How often each value of a field of labels occurs, such as language; empty where the first object has none."""
+    found: Counter[str] = Counter()
+    if not isinstance((_first(file) or {}).get(field), str):
+        return found
+    whole = Unit(0, 0, file.bytes, file.bytes)
+    with (
+        contextlib.closing(_chunks(file, whole, lambda _: None)) as chunks,
+        contextlib.suppress(pa.ArrowException, OSError),
+    ):
+        for line in _lines(chunks):
+            on_line()
+            with contextlib.suppress(ValueError, RecursionError, AttributeError):  # bad lines are named elsewhere
+                label = json.loads(line or b"null").get(field)
+                found[label if isinstance(label, str) else ""] += 1
+            if len(found) > MOST_LABELS:
+                return Counter()
+    return found
 
 
 def compression(file: SourceFile) -> str | None:

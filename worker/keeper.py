@@ -1,5 +1,6 @@
 """A run's checkpoints: writes them while training goes on, says so in the journal, deletes those no longer kept, and puts one back."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ class Keeper:
         self.journal_path = journal_path
         self._writing: Thread | None = None
         self._broken: Exception | None = None
+        self._unsaved = False  # the last checkpoint found no room
         self.first_step = 0  # what earlier attempts wrote after it belongs to a past that was given up
 
     def save(
@@ -81,10 +83,24 @@ class Keeper:
             # Said before older ones are deleted: the server must never be left with checkpoints that are gone.
             self._announce(write())
             self._prune(best_step)
+            self._unsaved = False
         except OSError as error:
-            self.journal.event("alarm", step, text=f"No checkpoint at step {step}: {error}"[:2000])
+            self._tell_unsaved(step, error)
         except Exception as error:  # of the writer's thread, told to training's
             self._broken = error
+
+    def _tell_unsaved(self, step: int, error: OSError) -> None:
+        """An alarm for the first checkpoint that found no room, a line of the log for each that follows it."""
+        newest = max((each.step for each in checkpoint.found(self.run_dir)), default=None)
+        left = "no checkpoint is there" if newest is None else f"the newest stays that of step {newest}"
+        text = f"No checkpoint at step {step}: {error}; {left}."
+        if self._unsaved:
+            self.journal.log(text, "warn")
+            return
+        self._unsaved = True
+        free = shutil.disk_usage(self.run_dir).free / 1e6 if self.run_dir.exists() else 0.0
+        advice = f"Training goes on. Make room on the disk of {self.run_dir}, where {free:,.0f} MB are free, or delete checkpoints."
+        self.journal.event("alarm", step, text=f"{text} {advice}"[:2000])
 
     def delete(self, attempt: int, step: int) -> None:
         """For a person who asked for it."""

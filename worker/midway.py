@@ -32,7 +32,11 @@ class Midway:
         config: EvalConfig,
         seed: int,
         journal: Sink,
+        *,
+        writes: bool = True,
     ) -> None:
+        """`writes`: of several processes only the first, which alone has a journal; the others wait in the next step."""
+        self.writes = writes
         self.model = model
         self.autocast = autocast
         self.tokenizer = tokenizer
@@ -46,7 +50,7 @@ class Midway:
 
     def regular(self, step: int) -> None:
         """The run's own text, where one is due."""
-        if not self.due(step):
+        if not self.writes or not self.due(step):
             return
         try:
             text = "".join(piece for _, piece in self._write(self.settings))
@@ -58,6 +62,8 @@ class Midway:
 
     def asked(self, step: int, words: list[str]) -> None:
         """The command `sample <number> <settings>`, the settings as percent-encoded JSON; told while it is written."""
+        if not self.writes:
+            return
         try:
             number = int(words[0])
             settings = SampleSettings.model_validate_json(unquote(words[1]))

@@ -33,13 +33,14 @@ class Attention(nn.Module):
         self.qk_norm = qk_norm
         self.blocked = False  # by worker.attention where that can
 
-    def forward(self, x, turn=None):  # (B, T, C); turn: cosines and sines (T, C/H/2) of rotary positions
+    def forward(self, x, turn=None, mask=None):
+        """x (B, T, C). `turn`: cosines and sines of rotary positions, as rotate's. `mask` (B, 1, T, T): as worker.attention's."""
         B, T, C = x.shape
         x = self.c_attn(x)
         blocked = self.blocked and attention.suits(x, self.dropout if self.training else 0.0)
         if blocked and not self.qk_norm and turn is None:
             qkv = x.view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)
-            return self.resid_dropout(self.c_proj(attention.blocked(qkv)))
+            return self.resid_dropout(self.c_proj(attention.blocked(qkv, mask)))
         q, k, v = x.split(C, dim=2)
         q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, H, T, C/H)
         if self.qk_norm:
@@ -48,14 +49,19 @@ class Attention(nn.Module):
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
         if blocked:
-            return self.resid_dropout(self.c_proj(attention.blocked(torch.stack((q, k, v)).to(x.dtype))))
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
+            return self.resid_dropout(self.c_proj(attention.blocked(torch.stack((q, k, v)).to(x.dtype), mask)))
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0, is_causal=mask is None
+        )
         return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
 
 
 def rotate(x, cos, sin):
-    """Turn channel i of x (B, H, T, D) together with channel i + D/2 by the angle of its position (RoPE, 2104.09864)."""
-    cos, sin = cos[: x.shape[2]].to(x.dtype), sin[: x.shape[2]].to(x.dtype)
+    """Turn channel i of x (B, H, T, D) together with channel i + D/2 by the angle of its position (RoPE, 2104.09864).
+
+    `cos`, `sin`: (T or more, D/2), the same for all sequences, or (B, 1, T, D/2).
+    """
+    cos, sin = cos[..., : x.shape[2], :].to(x.dtype), sin[..., : x.shape[2], :].to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
@@ -65,6 +71,20 @@ def angles(block_size, size):
     frequency = 10000.0 ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
     angle = torch.outer(torch.arange(block_size, dtype=torch.float32), frequency)
     return angle.cos(), angle.sin()
+
+
+def within_documents(idx, eot, dtype):
+    """Positions (B, T) that begin anew at each end-of-text, and a mask (B, 1, T, T) to add to scores: 0 or −∞.
+
+    End-of-text opens the document behind it, whichever side of a text the preparation puts it on: so the last token of
+    a document still learns that it is the last, and nothing of a document depends on the one before it.
+    """
+    at = torch.arange(idx.shape[1], device=idx.device)
+    since = torch.where(idx == eot, at, 0).cummax(1).values  # where its document begins in the window
+    sees = (at <= at[:, None]) & (at >= since[:, :, None])
+    # Added, and of the scores' own type: of a boolean mask each layer would make and keep such a tensor of its own.
+    mask = torch.zeros(sees.shape, dtype=dtype, device=idx.device).masked_fill_(~sees, -math.inf)
+    return at - since, mask[:, None]
 
 
 class Relu2(nn.Module):
@@ -93,13 +113,16 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(n_embd, bias=bias)
         self.mlp = MLP(n_embd, dropout, bias, activation)
 
-    def forward(self, x, turn=None):
-        x = x + self.attn(self.ln_1(x), turn)
+    def forward(self, x, turn=None, mask=None):
+        x = x + self.attn(self.ln_1(x), turn, mask)
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
     """Tokens (B, T) to the channels (B, T, C) from which the next token is read."""
+
+    cos: torch.Tensor  # of rotary positions, (T, C/H/2)
+    sin: torch.Tensor
 
     def __init__(
         self, vocab_size, block_size, n_layer, n_head, n_embd, dropout, bias,
@@ -120,19 +143,29 @@ class Transformer(nn.Module):
         self.h = nn.ModuleList(Block(n_embd, n_head, dropout, bias, activation, qk_norm) for _ in range(n_layer))
         self.ln_f = nn.LayerNorm(n_embd, bias=bias)
         self.recompute = False  # keep each block's input only and run the block again in the backward pass
+        self.eot = None  # id of end-of-text, where attention and positions stay within documents
 
     def forward(self, idx):
         x = self.wte(idx)
+        places, mask = torch.arange(idx.shape[1], device=idx.device), None
+        if self.eot is not None:
+            kind = x.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+            places, mask = within_documents(idx, self.eot, dtype)
+        turn = None
         if not self.rope:
-            x = x + self.wpe(torch.arange(idx.shape[1], device=idx.device))
+            x = x + self.wpe(places)
+        elif mask is None:
+            turn = self.cos, self.sin
+        else:
+            turn = self.cos[places][:, None], self.sin[places][:, None]
         x = self.drop(x)
-        turn = (self.cos, self.sin) if self.rope else None
         for block in self.h:
             # The random state is put back for the second run, so that dropout drops the same again.
             x = (
-                checkpoint(block, x, turn, use_reentrant=False)
+                checkpoint(block, x, turn, mask, use_reentrant=False)
                 if self.recompute and torch.is_grad_enabled()
-                else block(x, turn)
+                else block(x, turn, mask)
             )
         return self.ln_f(x)
 

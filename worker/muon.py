@@ -33,10 +33,10 @@ def orthogonal(x: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the group `matrices`, and `rest` for the others: one optimiser to whoever sets rates and saves moments."""
+    """Muon for the groups of `matrices`, and `rest` for the others: one optimiser to whoever sets rates and saves moments."""
 
-    def __init__(self, matrices: dict, rest: torch.optim.AdamW, *, momentum: float, scale: float) -> None:
-        super().__init__([matrices], {"lr": 0.0, "weight_decay": 0.0, "muon": True})
+    def __init__(self, matrices: list[dict], rest: torch.optim.AdamW, *, momentum: float, scale: float) -> None:
+        super().__init__(matrices, {"lr": 0.0, "weight_decay": 0.0, "muon": True})
         self.rest = rest
         self.momentum = momentum
         self.scale = scale
@@ -48,7 +48,11 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure=None):
         assert closure is None, "Muon evaluates no closure"
         self.rest.step()
-        group = self.param_groups[0]
+        for group in self.param_groups:
+            if group.get("muon"):
+                self._step_group(group)
+
+    def _step_group(self, group):
         named = [(n, p) for n, p in zip(group["names"], group["params"], strict=True) if p.grad is not None]
         # Equal shapes in one batched product: a GPU would idle over one small matrix at a time.
         by_shape: dict[tuple[int, int], list] = {}

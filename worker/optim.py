@@ -5,7 +5,7 @@ the gradients never see λ. a is lr·λ unless a run asks otherwise (app.contrac
 torch's optimisers multiply by 1 − lr·weight_decay, so their weight_decay is set to a/lr before each update.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,27 +14,29 @@ from app.contract.schedule import decay_per_step
 from worker.cautious import CautiousAdamW
 from worker.muon import Muon
 
-EMBEDDINGS = ("transformer.wte.weight", "transformer.wpe.weight")
 BLOCKS = "transformer.h."
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 ALMOST_NO_LR = 1e-20
 """Stands in for a rate of exactly 0 where decay goes on without it: a/lr stays finite, and no weight is moved by it."""
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, decay_embeddings: bool = True) -> list[dict]:
-    """The groups for AdamW, ordered and explicit: matrices decay; biases, norms and every other 1-D tensor never do.
+def is_matrix(name: str, dims: int) -> bool:
+    return dims >= 2
 
-    Without decay_embeddings the token embedding, which is also a tied output head, and the position table are
-    spared; an untied head is a matrix like any other.
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, decays: Callable[[str, int], bool] = is_matrix
+) -> list[dict]:
+    """The groups for AdamW, ordered and explicit: [those that decay, those that do not], by `decays(name, dimensions)`.
+
+    By default matrices decay, and biases, norms and every other 1-D tensor never do.
     """
     decayed: dict[str, nn.Parameter] = {}
     spared: dict[str, nn.Parameter] = {}
     # A list in the order of definition. A set's order changes from run to run, and an optimiser state
     # loaded by position would then land on the wrong tensors, silently where shapes are equal.
     for name, parameter in model.named_parameters():
-        matrix = parameter.dim() >= 2
-        decays = matrix and (decay_embeddings or name not in EMBEDDINGS)
-        (decayed if decays else spared)[name] = parameter
+        (decayed if decays(name, parameter.dim()) else spared)[name] = parameter
     return [
         {"names": list(decayed), "params": list(decayed.values()), "weight_decay": weight_decay},
         {"names": list(spared), "params": list(spared.values()), "weight_decay": 0.0},
@@ -56,7 +58,6 @@ def build(
     optimizer: str,
     peak: float,
     weight_decay: float,
-    decay_embeddings: bool,
     decay_coupling: str,
     adamc: bool,
     cautious: bool,
@@ -65,12 +66,15 @@ def build(
     eps: float,
     muon_momentum: float,
     muon_scale: float,
+    decays: Callable[[str, int], bool] = is_matrix,
 ) -> torch.optim.Optimizer:
     """The optimiser that a configuration asks for; `peak` is the learning rate at which its schedule peaks."""
     assert optimizer in ("adamw", "muon", "adam_l2"), f"{optimizer} is no optimiser of this module"
-    decayed, spared = parameter_groups(model, weight_decay, decay_embeddings)
-    # The blocks' matrices are the normalised layers: a norm stands before each. AdamC corrects them, Muon moves them.
-    groups = [*_split(decayed), spared] if adamc or optimizer == "muon" else [decayed, spared]
+    decayed, spared = parameter_groups(model, weight_decay, decays)
+    # The blocks' matrices are the normalised layers: a norm stands before each. AdamC corrects their decay, and Muon
+    # moves them whether they decay or not.
+    groups = [*_split(decayed)] if adamc or optimizer == "muon" else [decayed]
+    groups += _split(spared) if optimizer == "muon" else [spared]
     for group in groups:
         coupling = "gradient" if optimizer == "adam_l2" else decay_coupling
         group |= {"decay": group["weight_decay"], "coupling": coupling, "adamc": False, "peak": peak}
@@ -78,10 +82,11 @@ def build(
     if optimizer == "adam_l2":
         # Not what AdamW does: λ·w goes through the moments, so that weights with large gradients decay least.
         return torch.optim.Adam(_filled(groups), lr=peak, betas=(beta1, beta2), eps=eps, fused=_fused(groups))
-    by_adam = groups[1:] if optimizer == "muon" else groups
     make = cautious_adamw if cautious else adamw
-    adam = make(by_adam, peak, (beta1, beta2), eps)
-    return Muon(groups[0], adam, momentum=muon_momentum, scale=muon_scale) if optimizer == "muon" else adam
+    if optimizer != "muon":
+        return make(groups, peak, (beta1, beta2), eps)
+    adam = make([groups[1], groups[3]], peak, (beta1, beta2), eps)
+    return Muon(_filled([groups[0], groups[2]]), adam, momentum=muon_momentum, scale=muon_scale)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -104,8 +109,9 @@ def set_decay_share(optimizer: torch.optim.Optimizer, share: float) -> None:
 
 
 def effective_decay(optimizer: torch.optim.Optimizer) -> float | None:
-    """a of the newest update for the blocks' matrices; None where λ went through the gradient."""
-    group = optimizer.param_groups[0]
+    """a of the newest update for what decays first: the blocks' matrices, unless a run spares them. 0 where nothing
+    decays, None where λ went through the gradient."""
+    group = next((group for group in optimizer.param_groups if group.get("decay")), optimizer.param_groups[0])
     if group.get("coupling") == "gradient":
         return None
     return group["lr"] * group["weight_decay"]
@@ -154,13 +160,13 @@ def _moments_of(group):
 
 
 def _split(group):
-    """(the blocks' matrices, the embeddings and an untied head) of a decayed group, each in its order."""
+    """(the blocks' matrices, everything else) of a group, each in its order."""
     parts = []
     for wanted in (True, False):
         chosen = {
             name: parameter
             for name, parameter in zip(group["names"], group["params"], strict=True)
-            if name.startswith(BLOCKS) is wanted
+            if (name.startswith(BLOCKS) and parameter.dim() >= 2) is wanted
         }
         parts.append({**group, "names": list(chosen), "params": list(chosen.values())})
     return parts

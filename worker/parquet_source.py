@@ -6,6 +6,7 @@ is decoded, whether it is read and how many rows at a time.
 """
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from worker import parquet_pages
+from worker.jsonl import MOST_LABELS
 from worker.source_files import (
     LONGEST_BYTES,
     Fault,
@@ -71,7 +73,7 @@ def read(
     metadata = _metadata(file)
     column = column_of(file, wanted)
     group = unit.start
-    row = first = sum(metadata.row_group(earlier).num_rows for earlier in range(group))
+    row = first = _first_rows(file.path, file.sha256, file.name, file.bytes)[group]
     rows = metadata.row_group(group).num_rows
     tally = Tally(on_fault)
 
@@ -121,7 +123,9 @@ def _utf8(content: bytes, named: Any, bad: Any) -> str | None:
 
 
 def counts(file: SourceFile, column: str) -> Counter[str]:
-    """How often each value of a column of labels occurs, such as language; empty where there is no such column."""
+    """How often each value of a column of labels occurs, such as language; empty where there is no such column, or it
+    holds more different values than labels have.
+    """
     metadata = _metadata(file)
     schema = metadata.schema.to_arrow_schema()
     found: Counter[str] = Counter()
@@ -131,6 +135,8 @@ def counts(file: SourceFile, column: str) -> Counter[str]:
         for batch in parquet.iter_batches(batch_size=BATCH_ROWS * 32, columns=[column], use_threads=False):
             for pair in pc.value_counts(batch.column(0).cast(pa.string())).to_pylist():
                 found[str(pair["values"] or "")] += pair["counts"]
+            if len(found) > MOST_LABELS:
+                return Counter()
     return found
 
 
@@ -157,6 +163,14 @@ def _read_metadata(path: Path, sha256: str, name: str, size: int) -> Any:
         return pq.read_metadata(path, memory_map=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a damaged column name
         raise UnreadableSource(f"{name} is not a parquet file, or not the whole of one ({size:,} bytes).") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _first_rows(path: Path, sha256: str, name: str, size: int) -> list[int]:
+    """The number of each row group's first row: added up once, not again for each of a thousand."""
+    metadata = _read_metadata(path, sha256, name, size)
+    counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    return list(itertools.accumulate(counts, initial=0))
 
 
 def _metadata(file: SourceFile) -> Any:

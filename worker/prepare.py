@@ -24,6 +24,7 @@ from app.contract.dataset import DatasetSpec, Manifest, TokenizerInfo
 from app.contract.home import plateau_home
 from app.contract.protocol import EXIT_REQUEUE
 from worker import adopted, builtin, encode, hub, preview, ranks, recipe, shards, tokenizers, unfinished, vocabulary
+from worker import languages as language_counts
 from worker.journal import Journal
 from worker.progress import Progress, Stopped
 from worker.source_files import Faults
@@ -34,6 +35,8 @@ WAYS = {
     "resumed": "; an interrupted preparation was gone on with",
     "reused": "; prepared before on this worker and taken from there",
 }
+SPARE_BYTES = 64 << 10
+"""Kept for the sentence that says that the disk is full, which must be written to it, too."""
 EXPECTED = (UnreadableSource, ranks.NoRanks, builtin.NoStandardLibrary, encode.EmptySplit)
 
 
@@ -68,8 +71,12 @@ def prepare(
     own = {"spec": spec, "sources": [row | origin for row in source.described()]}
     sha256 = recipe.recipe_of(spec, source.files)
     if before := recipe.prepared_before(home, sha256):
-        progress.came_by("reused")
         folder, manifest = before
+        splits = manifest.train, manifest.val
+        progress.taken(
+            documents=sum(split.documents for split in splits), text_bytes=sum(split.text_bytes for split in splits),
+            tokens=sum(split.tokens for split in splits),
+        )  # fmt: skip
         recipe.take(folder, manifest, out)
         return _written(out, manifest.model_copy(update=own))
     with unfinished.held(home, sha256, lambda: progress.at(0.0)) as work:
@@ -114,6 +121,10 @@ def _make(
     else:
         info = TokenizerInfo.model_validate(work.settled["tokenizer"])
         tokenizer, boundary = tokenizers.load(info, work.folder), work.settled["boundary"]
+    languages = []
+    if source.kind != "text" and spec.kind != "builtin":
+        progress.phase("languages")
+        languages = language_counts.counted(source, progress)
     made = encode.encode(
         spec, source, tokenizer, work,
         boundary=boundary, threads=threads, progress=progress, shard_tokens=shard_tokens,
@@ -134,6 +145,7 @@ def _make(
         unigram_entropy=encode.unigram_entropy(made.counts),
         empty_documents=made.empty_documents,
         removed=made.removed,
+        languages=languages,
         preview=[
             *preview.first(source, tokenizer),
             *preview.spread(work.folder, made.train, made.val, shards.id_type(tokenizer.vocab_size), tokenizer),
@@ -192,7 +204,9 @@ def run(directory: Path, journal: Journal, progress: Progress) -> int:
     spec = DatasetSpec.model_validate(config["spec"])
     out = Path(config["out"])
     home = Path(os.environ.get("PLATEAU_WORKER_HOME") or plateau_home() / "worker")
+    spare = directory / "spare"
     try:
+        spare.write_bytes(bytes(SPARE_BYTES))
         files = [Path(path) for path in config["files"]]
         names = config.get("names")
         fetched = None
@@ -215,6 +229,8 @@ def run(directory: Path, journal: Journal, progress: Progress) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        spare.unlink(missing_ok=True)
+        journal.write_held()
         return _failed(
             journal,
             f"The worker's disk is full: no room in {home}. Free some space and try again: what is finished is kept, "

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from app.contract.dataset import PrepareProgress
 
@@ -40,8 +40,17 @@ class Progress:
         self._share_before, self._bytes_before = share, text_bytes
         self._tell(self._started)
 
-    def came_by(self, way: Literal["resumed", "reused"]) -> None:
-        self._state.came_by = way
+    def resumed(self) -> None:
+        """What an interrupted preparation left is gone on with."""
+        self._state.came_by = "resumed"
+        self._tell(self._now())
+
+    def taken(self, *, documents: int, text_bytes: int, tokens: int) -> None:
+        """Nothing is made: this is what was prepared before. No speed, for nothing was read."""
+        self._state = PrepareProgress(
+            phase=self._state.phase, share=1.0, documents=documents, text_mb=round(text_bytes / 1e6, 3), tokens=tokens,
+            came_by="reused",
+        )  # fmt: skip
         self._tell(self._now())
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from app.contract.dataset import Manifest
-from app.contract.quality import Copies, Leakage, NearCopies, QualityReport, SplitNumbers
+from app.contract.quality import Copies, Leakage, NearCopies, QualityReport, SplitNumbers, TopToken
 from worker import duplicates, frequencies, lengths, minhash, verdicts
 from worker.documents import BLOCK_TOKENS, Counts, Side, in_groups
 from worker.leakage import WINDOW, Windows
@@ -79,7 +79,9 @@ def report(
         entropy=frequencies.entropy(train.counts, train.stream, manifest.tokenizer.vocab_size),
         compression=text.compression if text is not None else None,
         extremes=lengths.extremes(all_lengths, manifest.empty_documents) if known else None,
-        vocabulary=frequencies.vocabulary_use(train.counts, val.counts, beyond),
+        vocabulary=frequencies.vocabulary_use(train.counts, val.counts, beyond).model_copy(
+            update={"top": _top(train.counts, tokenizer)}
+        ),
         likeness=likeness,
         missing=missing,
         cpu_s=round(time.process_time() - cpu, 2),
@@ -116,6 +118,10 @@ def _read_tokens(
             done += len(ids)
             progress.at(done / total, tokens=done)
     return windows, cells, beyond
+
+
+def _top(counts: Counts, tokenizer: Tokenizer | None) -> list[TopToken]:
+    return frequencies.top_tokens(counts, lambda id: tokenizer.pieces([id])[0] if tokenizer is not None else "")
 
 
 def _token_keys(side: Side) -> duplicates.Keys:

@@ -9,36 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.contract.metrics import PARAMETER_GROUPS
+from app.contract.metrics import PARAMETER_GROUPS, parameter_group
 
 Groups = dict[str, list[nn.Parameter]]
-
-_PARTS = (
-    ("transformer.wte.", "embedding"),
-    ("transformer.wpe.", "embedding"),
-    ("lm_head.", "head"),
-    (".c_attn.", "attn.qkv"),
-    (".attn.c_proj.", "attn.proj"),
-    (".c_fc.", "mlp.fc"),
-    (".mlp.c_proj.", "mlp.proj"),
-    (".ln_", "norm"),
-)
 
 
 def metric_groups(model: nn.Module) -> Groups:
     """{"attn.qkv": [tensors], …}: in app.contract.metrics' order, none empty."""
     groups: Groups = {group: [] for group in PARAMETER_GROUPS}
     for name, parameter in model.named_parameters():
-        groups[_metric_group(name)].append(parameter)
+        groups[parameter_group(name)].append(parameter)
     return {group: tensors for group, tensors in groups.items() if tensors}
-
-
-def _metric_group(name):
-    if name.endswith(".bias"):
-        return "bias"
-    found = next((group for part, group in _PARTS if part in name), None)
-    assert found, f"{name} belongs to no metric group"
-    return found
 
 
 @torch.no_grad()

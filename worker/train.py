@@ -19,7 +19,6 @@ from os import fstat
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from app.contract.protocol import EXIT_REQUEUE
@@ -35,6 +34,7 @@ from worker.loop import without_collector
 from worker.midway import Midway
 from worker.processes import ALONE, Alone, Turn, of_environment
 from worker.report import NonFinite, Sink, StepReport
+from worker.telemetry import Telemetry
 
 EXITS = {"finished": 0, "stopped": 0, "paused": 0, "requeue": EXIT_REQUEUE}
 LOOK_FOR_ROOM_S = 0.2
@@ -88,10 +88,11 @@ class Training:
                 self.best_val, self.best_step = state["best_val"], state["best_step"]
         self.midway = Midway(
             self.model, self.loop.autocast, self.corpus.manifest.tokenizer, self.job.dataset_dir, self.config.eval,
-            self.config.system.seed, self.journal,
+            self.config.system.seed, self.journal, writes=self.processes.leads,
         )  # fmt: skip
         announce(engine, self.job, self.journal)
         self.journal.event("phase", self.step, text="compiling" if self.loop.compiling else "training")
+        self.telemetry = Telemetry(self.loop.device)
         self.report = StepReport(
             self.journal,
             tokens_per_step=self.config.tokens_per_step,
@@ -123,6 +124,8 @@ class Training:
         self.step += 1
         self.val_loss = None
         self.report.add(self.step, lr, scalars, optim.effective_decay(self.optimizer))
+        if self.telemetry.due():
+            self.journal.points(self.step, self.telemetry.read())
         if self.loop.compiling:
             self.loop.compiling = False
             self.pause_clock()
@@ -158,9 +161,7 @@ class Training:
         values["val/bpb"] = bits_per_byte(val, self.corpus.manifest.bytes_per_token)
         values |= {f"rms/{group}": value for group, value in signals.rms(self.groups).items()}
         values |= signals_of_update
-        values["system/rss_gib"] = psutil.Process().memory_info().rss / devices.GIB
-        if memory := devices.memory_gib(self.loop.device):
-            values["system/device_mem_gib"] = memory
+        values |= self.telemetry.read()
         self.journal.points(self.step, values)
         speed = f", {self.report.tok_per_s:,.0f} tokens/s" if not first else ""
         self.journal.log(

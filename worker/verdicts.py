@@ -23,6 +23,13 @@ NEVER_SEEN_NOTE = 0.2
 UNKNOWN_NOTE = 0.001
 ONE_DOCUMENT_WARNING = 0.10
 ONE_DOCUMENT_NOTE = 0.02
+LEAKED_DOCUMENTS = (
+    "Remove leaked validation (drop_leaked_val) takes the whole documents out; passages that documents share stay."
+)
+LEAKED_PASSAGES = (
+    "No whole document is in both: these are passages, as quotations and near copies share them. Remove leaked validation "
+    "(drop_leaked_val) does not take them out; removing near copies from the sources does."
+)
 RATIO_LOW, RATIO_HIGH = 1.5, 5.0
 
 
@@ -57,9 +64,8 @@ def _leakage(of: QualityReport) -> Iterator[Finding]:
         level = _level(leak.window_share, LEAK_NOTE, LEAK_WARNING)
         text = f"{_percent(leak.window_share)} of validation's 32-token windows occur in train"
         text += ": its loss flatters the model." if level == "warning" else "."
-        advice = (
-            "Drop leaked validation documents, or remove near duplicates from the sources." if level != "ok" else ""
-        )
+        whole = max(leak.documents or 0, leak.normalised_documents or 0)
+        advice = "" if level == "ok" else LEAKED_DOCUMENTS if whole else LEAKED_PASSAGES
         yield _finding("leakage", level, text, advice, share=leak.window_share)
     share = max((one for one in (leak.share, leak.normalised_share) if one is not None), default=None)
     if share is not None and leak.documents is not None:
@@ -71,7 +77,7 @@ def _leakage(of: QualityReport) -> Iterator[Finding]:
         )
         advice = ""
         if share > 0:
-            advice = "Split by a hash of the text, and drop leaked validation documents."
+            advice = "Split by a hash of the text, and remove leaked validation (drop_leaked_val)."
         yield _finding("leakage", _level(share, 1e-9, LEAK_WARNING), text, advice, share=share)
 
 

@@ -8,8 +8,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from typing_extensions import TypedDict
 
-from app import artifacts
+from app import artifacts, leftovers
 from app.api.deps import Config, Db, Now, Sha256Path
 from app.api.problems import problems
 from app.artifacts import Progress
@@ -27,6 +28,27 @@ _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 Kind = Literal["upload", "shard", "tokenizer", "checkpoint"]
 KindOf = Annotated[Kind, Query(description="What the file is.")]
 Bytes = Annotated[int | None, Query(ge=0, le=LARGEST, description="The whole file's size.")]
+
+
+class LeftoversJson(TypedDict):
+    """Files of the server's store that nothing referred to."""
+
+    files: int
+    bytes: int
+
+
+@router.post("/clean", response_model=LeftoversJson, summary="Delete what nothing refers to")
+def clean(
+    db: Db,
+    config: Config,
+    now: Now,
+    older_than_h: Annotated[float, Query(ge=0, le=87600, description="Hours; younger files are left.")] = leftovers.KEPT_S / 3600,
+) -> LeftoversJson:  # fmt: skip
+    """Uploads that never became a dataset, pieces of uploads that broke off, token files and checkpoints whose dataset or
+    run is gone: deleted from the server's disk, with what that gave back.
+    """
+    found = leftovers.clean(db, config.store, now=now, older_than_s=older_than_h * 3600)
+    return {"files": found.files, "bytes": found.bytes}
 
 
 @router.head(

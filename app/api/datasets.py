@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from app import artifacts, datasets, reports, shapes
+from app import datasets, freeing, reports, shapes
 from app.api.body import Json, JsonResponse
 from app.api.deps import Config, DatasetId, Db, Limit, Now, Offset
 from app.api.problems import problems
@@ -21,6 +21,23 @@ router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 class DocumentList(TypedDict):
     documents: list[dict[str, Any]]
+
+
+class FreedThere(TypedDict):
+    """One worker that had its files; `bytes` is null until it has answered, and `detail` says why it could not."""
+
+    worker: str
+    name: str
+    bytes: int | None
+    detail: str
+
+
+class FreedJson(TypedDict):
+    """What a deletion has given back so far."""
+
+    bytes: int
+    server_bytes: int
+    workers: list[FreedThere]
 
 
 class DatasetList(TypedDict):
@@ -132,15 +149,29 @@ def report(dataset_id: DatasetId, db: Db, now: Now) -> Response:
 
 
 @router.delete(
-    "/{dataset_id}",
-    status_code=204,
-    response_class=Response,
-    summary="Take off the list",
-    responses=problems(NotFound, Conflict),
+    "/{dataset_id}", response_model=FreedJson, summary="Delete a dataset", responses=problems(NotFound, Conflict)
 )
 def delete(dataset_id: DatasetId, db: Db, config: Config, now: Now) -> Response:
     """Runs that read it keep its manifest; runs that still need it must be stopped first. The server's copies of its
-    files go; those on a worker's disk stay until they are removed there.
+    files go at once; each worker that has some deletes them when it next asks for work. `GET …/freed` says how far it is.
     """
-    artifacts.unlink(config.store, db.write(lambda tx: datasets.delete(tx, datasets.get(tx, dataset_id), now=now)))
-    return Response(status_code=204)
+    dataset = freeing.delete(db, config.store, dataset_id, now=now)
+    with db.read() as tx:
+        return JsonResponse(_freed(freeing.find(tx, ids.show("dataset", dataset.id))))
+
+
+@router.get(
+    "/{dataset_id}/freed", response_model=FreedJson, summary="What a deletion has given back", responses=problems(NotFound)
+)  # fmt: skip
+def freed(dataset_id: DatasetId, db: Db) -> Response:
+    """Bytes of a deleted dataset that the disks have back: the server's, and each worker's once it has answered."""
+    with db.read() as tx:
+        return JsonResponse(_freed(freeing.find(tx, dataset_id)))
+
+
+def _freed(found: freeing.Freed) -> FreedJson:
+    return {
+        "bytes": found.bytes,
+        "server_bytes": found.server_bytes,
+        "workers": [{"worker": one.worker, "name": one.name, "bytes": one.bytes, "detail": one.detail} for one in found.workers],
+    }  # fmt: skip

@@ -1,6 +1,5 @@
 """What comes before a launch: presets, the configuration's schema, the pre-flight numbers, nanoGPT's configs."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -11,7 +10,7 @@ from typing_extensions import TypedDict
 
 from app import datasets, forks, launches, nanogpt, preflight, runs, shapes, workers
 from app.api.body import Json, JsonResponse
-from app.api.deps import Db
+from app.api.deps import Db, Now
 from app.api.problems import problems
 from app.contract import ids
 from app.contract.config import RunConfig
@@ -81,20 +80,22 @@ def schema() -> Response:
     "/preflight", response_model=dict[str, Any], summary="Numbers before the launch", responses=problems(Invalid),
     openapi_extra={"x-body": {"preset": "tiny", "config": {"optim": {"weight_decay": 0.3}}}},
 )  # fmt: skip
-def check(launch: Annotated[Plan, Json(Plan)], db: Db) -> Response:
+def check(launch: Annotated[Plan, Json(Plan)], db: Db, now: Now) -> Response:
     """The body of a launch; nothing is stored. With `fork`, `config` is what differs from that run's, and tokens, time
-    and decay are those of the steps that are left. Parameters, tokens, epochs, effective decay and its timescale,
-    checkpoint size, memory by part and whether it fits the workers' devices, time at the last measured speed, and
-    warnings such as "this λ cannot matter in this run".
+    and decay are those of the steps that are left. Parameters, tokens, epochs and what repeated tokens cost, memory by
+    part and whether it fits the workers' devices, time at the last measured speed, checkpoint size, and of weight decay:
+    which tensors decay (`decayed`), effective decay and its timescale, the curves of the whole run (`decay_outlook`),
+    three published rules for λ with how far they are apart (`decay_priors`), and warnings such as "this λ cannot matter
+    in this run".
     """
     with db.read() as tx:
         config, first_step = _planned(tx, launch)
         dataset = _dataset(tx, config.data.dataset)
         manifest = Manifest.model_validate(dataset.manifest) if dataset is not None and dataset.manifest else None
         speeds, devices = _speeds(tx, launch.worker), workers.devices(tx, launch.worker)
-    numbers = preflight.preflight(config, manifest, speeds, devices, first_step)
-    shown = asdict(numbers) | {"warnings": [warning._asdict() for warning in numbers.warnings]}
-    shown["decay_verdict"] = getattr(numbers.decay_verdict, "value", numbers.decay_verdict)
+        most = workers.most_devices(tx, launch.worker, config.system.device, now=now)
+    numbers = preflight.preflight(config, manifest, speeds, devices, first_step, most)
+    shown = preflight.as_json(numbers)
     shown = {name: shapes.countable(value) if type(value) is int else value for name, value in shown.items()}
     return JsonResponse({**shown, "config": config.model_dump(mode="json")})
 

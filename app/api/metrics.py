@@ -1,17 +1,18 @@
 """Metrics: curves as a chart needs them, whole series as CSV, runs side by side."""
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NotRequired
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
-from app import comparison, export, figures, runs, series
+from app import export, figures
 from app.api.body import JsonResponse
 from app.api.deps import Db, RunId
 from app.api.problems import problems
+from app.axes import Axis
 from app.contract import ids
 from app.contract.metrics import KEY
 from app.db import Database, Tx
@@ -24,6 +25,11 @@ MOST_RUNS = 100
 MOST_KEYS = 50
 
 
+class Means(TypedDict):
+    step: list[int]
+    y: list[float]
+
+
 class Curve(TypedDict):
     step: list[int]
     x: list[float | None]
@@ -31,6 +37,7 @@ class Curve(TypedDict):
     total: int
     merged: bool
     non_finite: list[dict[str, Any]]
+    mean: NotRequired[Means]
 
 
 class Chart(TypedDict):
@@ -59,36 +66,47 @@ def chart(
             examples=[["train/loss"]],
         ),
     ],
-    x: Annotated[Literal["step", "tokens", "wall_s", "flops"], Query(description="The x axis.")] = "step",
+    x: Annotated[
+        Axis,
+        Query(
+            description="The x axis. wall_s: seconds of training since the first step. clock: Unix time. "
+            "epochs: tokens over the dataset's training tokens."
+        ),
+    ] = "step",
     lo: Bound = None,
     hi: Bound = None,
-    width: Annotated[int, Query(ge=50, le=4000, description="Pixels; about two points each are answered.")] = 1000,
+    width: Annotated[int, Query(ge=50, le=4000, description="About so many points a curve are answered.")] = 1000,
+    mean: Annotated[
+        list[str] | None,
+        Query(max_length=MOST_KEYS, description="Keys whose merged curves also come with the means of their buckets."),
+    ] = None,
 ) -> Response:
     """Down-sampled so that no spike is lost: smallest and largest value of every bucket, first and last point, every
-    value that is not finite (null in `y`, named in `non_finite`). `merged` says whether points were left out.
+    value that is not finite (null in `y`, named in `non_finite`). `merged` says whether points were left out, `total`
+    how many the window holds; give two points a pixel, and each spike has a pixel of its own.
     `cursor` is where a stream goes on (`/stream?since=`). Answers 304 to a matching If-None-Match.
     """
-    wrong = [FieldError("/query/key", f"{one[:60]!r} is not a metric key") for one in key if not _is_key(one)]
+    wrong = [FieldError("/query/key", f"{one[:60]!r} is not a metric key") for one in key if not is_key(one)]
     if lo is not None and hi is not None and hi < lo:
         wrong.append(FieldError("/query/hi", f"{hi:g} lies before lo = {lo:g}; give the smaller one as lo"))
     if wrong:
         raise Invalid(wrong)
     with db.read() as tx:
-        shown = _runs(tx, run)
+        shown = runs_of(tx, run)
         etag = _etag(request.url.query, shown)
         headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        answer = figures.chart(tx, [one.id for one in shown], key, x, lo, hi, width)
+        answer = figures.chart(tx, [one.id for one in shown], key, x, lo, hi, width, mean or ())
     return JsonResponse(answer, headers=headers)
 
 
-def _is_key(key: str) -> bool:
+def is_key(key: str) -> bool:
     """A metric, or all below a section: rms/."""
     return len(key) <= 200 and KEY.fullmatch(key + "x" if key.endswith("/") else key) is not None
 
 
-def _runs(tx: Tx, wanted: list[str]) -> list[Run]:
+def runs_of(tx: Tx, wanted: list[str]) -> list[Run]:
     """In the order asked for, each once; two queries however many there are."""
     numbers = {one: ids.parse("run", one) for one in wanted}
     known = [number for number in numbers.values() if number is not None]
@@ -105,48 +123,74 @@ def _etag(query: str, shown: list[Run]) -> str:
     return f'"{hashlib.sha256(seen.encode()).hexdigest()[:32]}"'
 
 
-@router.get("/compare", summary="Compare runs", response_model=dict[str, Any], responses=problems(NotFound, Invalid))
-def compare(db: Db, run: Runs) -> Response:
-    """What differs in their configurations, what makes them hard to compare (data, tokens per step, precision…), and
-    one row of results each.
-    """
+def _file(
+    db: Database, wanted: list[str], key: list[str] | None, form: export.Format, *, several: bool
+) -> StreamingResponse:
+    """All points of these runs; `several`: with a first column that names the run."""
+    if wrong := [FieldError("/query/key", f"{one[:60]!r} is not a metric key") for one in key or () if not is_key(one)]:
+        raise Invalid(wrong)
     with db.read() as tx:
-        return JsonResponse(comparison.compare(tx, _runs(tx, run)))
-
-
-def _file(db: Database, run_id: str, key: list[str] | None, form: export.Format) -> StreamingResponse:
-    with db.read() as tx:
-        number = runs.get(tx, run_id).id
-        last = {name: summary.last_step for name, summary in series.summaries(tx.raw, number).items()}
-    keys = list(last) if key is None else [one for one in dict.fromkeys(key) if one in last]
-    headers = {"Content-Disposition": f'attachment; filename="{ids.show("run", number)}.{form}"'}
-    end = max((last[one] for one in keys), default=-1)
-    content = export.stream(db, number, keys, end, form)
+        numbers = [run.id for run in runs_of(tx, wanted)]
+        sources = [export.source(tx, number, figures.expanded(tx, number, key or ("",))) for number in numbers]
+    name = "metrics" if several else ids.show("run", numbers[0])
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
+    content = export.stream(db, sources, form, name_runs=several)
     return StreamingResponse(content, headers=headers, media_type=export.MEDIA_TYPES[form])
 
 
-Keys = Annotated[list[str] | None, Query(max_length=MOST_KEYS, description="Only these.")]
+Keys = Annotated[list[str] | None, Query(max_length=MOST_KEYS, description="Only these; one that ends in / stands for all below it.")]  # fmt: skip
 PLAIN: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"example": "step,train/loss,val/loss\n0,,8.31\n1,8.30,\n"}}}
 }
+PARQUET: dict[int | str, dict[str, Any]] = {200: {"content": {"application/vnd.apache.parquet": {}}}}
+ARROW: dict[int | str, dict[str, Any]] = {200: {"content": {"application/vnd.apache.arrow.stream": {}}}}
+WRONG = problems(NotFound, Invalid)
 
 
-@router.get("/runs/{run_id}/metrics.csv", response_class=Response, summary="All points as CSV",
-            responses={**PLAIN, **problems(NotFound, Invalid)})  # fmt: skip
+@router.get(
+    "/metrics.csv", response_class=Response, summary="All points of several runs as CSV", responses={**PLAIN, **WRONG}
+)
+def several_as_csv(run: Runs, db: Db, key: Keys = None) -> Response:
+    """As a run's own CSV, one run after the other, with the run's id in the first column."""
+    return _file(db, run, key, "csv", several=True)
+
+
+@router.get(
+    "/metrics.parquet",
+    response_class=Response,
+    summary="All points of several runs as Parquet",
+    responses={**PARQUET, **WRONG},
+)
+def several_as_parquet(run: Runs, db: Db, key: Keys = None) -> Response:
+    """As the CSV, typed: `run` text, `step` int64, each metric float64."""
+    return _file(db, run, key, "parquet", several=True)
+
+
+@router.get(
+    "/runs/{run_id}/metrics.csv", response_class=Response, summary="All points as CSV", responses={**PLAIN, **WRONG}
+)
 def as_csv(run_id: RunId, db: Db, key: Keys = None) -> Response:
     """Every point, nothing left out: a row a step, a column a metric. Streamed; any length costs the same memory."""
-    return _file(db, run_id, key, "csv")
+    return _file(db, [run_id], key, "csv", several=False)
 
 
-@router.get("/runs/{run_id}/metrics.parquet", response_class=Response, summary="All points as Parquet",
-            responses={200: {"content": {"application/vnd.apache.parquet": {}}}, **problems(NotFound, Invalid)})  # fmt: skip
+@router.get(
+    "/runs/{run_id}/metrics.parquet",
+    response_class=Response,
+    summary="All points as Parquet",
+    responses={**PARQUET, **WRONG},
+)
 def as_parquet(run_id: RunId, db: Db, key: Keys = None) -> Response:
     """As the CSV, typed: `step` int64, each metric float64, null where it has no point."""
-    return _file(db, run_id, key, "parquet")
+    return _file(db, [run_id], key, "parquet", several=False)
 
 
-@router.get("/runs/{run_id}/metrics.arrow", response_class=Response, summary="All points as an Arrow stream",
-            responses={200: {"content": {"application/vnd.apache.arrow.stream": {}}}, **problems(NotFound, Invalid)})  # fmt: skip
+@router.get(
+    "/runs/{run_id}/metrics.arrow",
+    response_class=Response,
+    summary="All points as an Arrow stream",
+    responses={**ARROW, **WRONG},
+)
 def as_arrow(run_id: RunId, db: Db, key: Keys = None) -> Response:
     """As the Parquet file, readable batch by batch while it arrives."""
-    return _file(db, run_id, key, "arrow")
+    return _file(db, [run_id], key, "arrow", several=False)

@@ -24,6 +24,8 @@ Plateau's home folder, and `POST /tokens` makes more. Times are ISO 8601 in UTC.
 Unknown fields in a body are refused, never ignored."""
 TAGS = {
     "runs": "A run is one training: what was asked for (its configuration), where it stands, and what can be done to it.",
+    "sweeps": "Experiments of many runs: factors × seeds, their cost, their steering and what they say together.",
+    "diagnosis": "Why a run's loss is as it is: findings with their evidence, a forecast, and the experiments that would tell.",
     "metrics": "Curves of runs: down-sampled for charts without losing a spike, or whole as CSV.",
     "live": "One stream of server-sent events for everything that changes.",
     "launching": "Presets, the configuration's fields, and numbers to look at before a launch.",
@@ -31,6 +33,7 @@ TAGS = {
     "checkpoints": "Saved states of runs. They stay with the worker that made them until someone asks.",
     "samples": "Text written from a run's checkpoints, or by a run while it trains; it can be followed while it is written.",
     "workers": "The machines that train and prepare.",
+    "alerts": "Webhooks that are told of verdicts, ends, NaN and thresholds, with retries, signatures and a history.",
     "artifacts": "Files that the other side needs, known by their SHA-256: resumable in both directions.",
     "worker protocol": "What a worker and the server say to each other; also open to a client that feeds an external run.",
     "access": "Tokens for programs, sign-in links for browsers.",

@@ -17,9 +17,10 @@ from app.contract.states import RunState
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
 from app.extension import Extension
+from app.run_query import Place
 from app.runs import Labels, Launch, RunQuery
-from app.shapes import CheckpointJson, EventJson, LineJson, RunJson
-from app.tables import Event, LogRow, Run
+from app.shapes import CheckpointJson, EventJson, RunJson
+from app.tables import Event, Run
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -34,10 +35,6 @@ class RunList(TypedDict):
 
 class EventList(TypedDict):
     events: list[EventJson]
-
-
-class LineList(TypedDict):
-    lines: list[LineJson]
 
 
 class CheckpointList(TypedDict):
@@ -105,11 +102,11 @@ def find(
     ] = "-created",
     offset: Offset = 0,
     limit: Limit = 50,
-    trash: Annotated[bool, Query(description="The trash instead.")] = False,
+    place: Annotated[Place, Query(description="The archive or the trash instead.")] = "list",
 ) -> Response:
     """One page of the runs that match, newest first; `counts` says how many match in each state."""
     states = tuple(one.value for one in state or ())
-    query = RunQuery(text=q, states=states, sort=sort, offset=offset, limit=limit, trash=trash)
+    query = RunQuery(text=q, states=states, sort=sort, offset=offset, limit=limit, place=place)
     with db.read() as tx:
         page = runs.find(tx, query)
         shown: RunList = {
@@ -245,16 +242,6 @@ def _act(db: Db, run_id: str, act: Any) -> Response:
 
 
 After = Annotated[int, Query(ge=0, le=2**62, description="Only those after this number.")]
-
-
-@router.get("/{run_id}/log", response_model=LineList, summary="Read the log", responses=problems(NotFound))
-def log(run_id: RunId, db: Db, after: After = 0, limit: Limit = 200) -> Response:
-    """What the training process printed: the newest lines, or those after `after`, oldest first."""
-    with db.read() as tx:
-        query = select(LogRow).where(LogRow.run_id == runs.get(tx, run_id).id, LogRow.id > after)
-        rows = list(tx.session.scalars(_page(query, LogRow.id, after, limit)))
-        lines = [shapes.line(row) for row in sorted(rows, key=lambda row: row.id)]
-    return JsonResponse({"lines": lines})
 
 
 @router.get("/{run_id}/events", response_model=EventList, summary="List events", responses=problems(NotFound))

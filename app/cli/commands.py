@@ -142,12 +142,32 @@ def runs_(
 
 
 @app.command()
-def watch(run: RunId, url: Url = None, token: Token = None, as_json: AsJson = False) -> None:
-    """Follow a run live until it is over; exit code 1 when it failed."""
+def watch(
+    what: Annotated[str, typer.Argument(metavar="RUN|FILE", help="A run's id, r-0001, or a log file that grows.")],
+    server: Annotated[bool, typer.Option("--server", help="Show the file as a run of the server, whose page is live; else it is diagnosed here.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", help="The file's config file; read, never executed.")] = None,
+    args: Annotated[str, typer.Option("--args", help="The command line it was started with.")] = "",
+    fact: Annotated[list[str] | None, typer.Option("--fact", help="train_tokens=7e8 and what else the file does not say.")] = None,
+    name: Annotated[str | None, typer.Option(help="With --server: of the run.")] = None,
+    idle: Annotated[float | None, typer.Option(min=0, help="End after so many seconds without a new line.")] = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Follow a run live until it is over, or a growing log file; exit code 1 when the run failed."""
+    if (path := Path(what)).is_file():
+        from app.cli import following
+        from app.cli.elsewhere import told
+
+        known = following.Told(told(config, args, fact))
+        if not server:
+            raise typer.Exit(following.follow(path, following.Here(path.name, known, as_json), idle_s=idle))
+        with Rest(place(url, token)) as rest:
+            raise typer.Exit(following.follow(path, following.There(rest, name or path.name, known), idle_s=idle))
     from app.cli.watch import watch as follow
 
     with Rest(place(url, token)) as rest:
-        raise typer.Exit(follow(rest, run, as_json))
+        raise typer.Exit(follow(rest, what, as_json))
 
 
 @app.command()

@@ -1,5 +1,6 @@
-"""`plateau dataset`: add files of this machine, of the worker's or of the hub; list datasets; show one."""
+"""`plateau dataset`: add files of this machine, of the worker's or of the hub; list datasets; show one; delete one."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,9 @@ from app.cli.commands import AsJson, Token, Url, _assignment, _print, dataset
 from app.cli.data_report import printed
 from app.cli.rest import USAGE, CliError, Rest, place
 from app.contract.file_kinds import kind_of, without_ending
+
+WORKERS_ANSWER_S = 5.0
+"""A worker that has nothing to do asks for work every second or so."""
 
 
 @dataset.command("add")
@@ -106,9 +110,57 @@ def dataset_show(
         typer.echo(
             f"{manifest['tokenizer']['kind']}, {manifest['tokenizer']['vocab_size']:,} entries, {manifest['bytes_per_token']:.2f} bytes a token"
         )
+        if languages := manifest.get("languages"):
+            total = sum(one["documents"] for one in languages)
+            shares = ", ".join(f"{one['language'] or '?'} {one['documents'] / total:.1%}" for one in languages[:8])
+            typer.echo(f"languages: {shares}")
         if removed := manifest.get("removed"):
             copies = removed["train_duplicates"] + removed["val_duplicates"]
             typer.echo(f"removed: {copies:,} copies, {removed['leaked_val']:,} leaked validation documents")
         printed(found["report"])
         for sentence in manifest.get("first_faults", []):
             typer.echo(sentence)
+
+
+@dataset.command("delete")
+def dataset_delete(
+    dataset: Annotated[str, typer.Argument(help="A dataset's id, d-0001.")],
+    url: Url = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a dataset and its files, on the server and on every worker; runs that read it keep its manifest."""
+    with Rest(place(url, token)) as rest:
+        shown = rest.get(f"datasets/{dataset}")["id"]
+        freed = rest.delete(f"datasets/{shown}")
+        deadline = time.monotonic() + WORKERS_ANSWER_S
+        while (
+            any(one["bytes"] is None and not one["detail"] for one in freed["workers"]) and time.monotonic() < deadline
+        ):
+            time.sleep(0.2)
+            freed = rest.get(f"datasets/{shown}/freed")
+    if as_json:
+        _print(freed)
+        return
+    typer.echo(f"{shown} deleted: {freed['bytes'] / 1e6:,.1f} MB freed, {freed['server_bytes'] / 1e6:,.1f} MB of it by the server.")  # fmt: skip
+    for one in freed["workers"]:
+        told = (
+            one["detail"] or "when it next asks for work" if one["bytes"] is None else f"{one['bytes'] / 1e6:,.1f} MB"
+        )
+        typer.echo(f"{one['name']}: {told}")
+
+
+@dataset.command("clean")
+def dataset_clean(
+    older_than: Annotated[float, typer.Option(help="Hours; younger files are left.")] = 24.0,
+    url: Url = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what nothing refers to on the server: uploads that never became a dataset, pieces of broken ones."""
+    with Rest(place(url, token)) as rest:
+        found = rest.post(f"artifacts/clean?older_than_h={older_than:g}")
+    if as_json:
+        _print(found)
+    else:
+        typer.echo(f"{found['files']:,} files deleted, {found['bytes'] / 1e6:,.1f} MB freed.")

@@ -77,6 +77,12 @@ class Rest:
     def post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         return self._answer(lambda: self.http.post(path, json=body, headers=headers))
 
+    def delete(self, path: str) -> Any:
+        return self._answer(lambda: self.http.delete(path))
+
+    def patch(self, path: str, body: Any) -> Any:
+        return self._answer(lambda: self.http.patch(path, json=body))
+
     def post_once(self, path: str, body: Any, key: str) -> Any:
         """A POST that may be repeated: the Idempotency-Key makes sure that it counts once."""
         for attempt in range(_TRIES):
@@ -114,6 +120,21 @@ class Rest:
         finally:
             part.unlink(missing_ok=True)
 
+    def save(self, path: str, target: Path) -> None:
+        """An answer into a file, which appears under its name only when it is whole."""
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with self.http.stream("GET", path) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise refusal(answer)
+                with part.open("wb") as file:
+                    for piece in answer.iter_bytes():
+                        file.write(piece)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
     def uploaded(self, sha256: str, size: int) -> int:
         """How much of a file the server has."""
         try:
@@ -127,8 +148,11 @@ class Rest:
         return int(answer.headers.get("Upload-Offset", size))
 
     def _answer(self, ask: "Callable[[], httpx.Response]") -> Any:
+        answer = self._response(ask)
+        if answer.status_code == 204:
+            return None
         try:
-            return self._response(ask).json()
+            return answer.json()
         except ValueError as error:
             raise CliError(f"{self.url} answers, but not as a Plateau server.", AWAY) from error
 

@@ -11,6 +11,12 @@ ATTENTION_LONGEST = 512
 
 ASKED_FOR = ("device", "dtype", "compile", "tf32", "processes")
 """Of a run's numeric path, as its telemetry has it: what its configuration and its place decide."""
+SHARED_OUT = ("threads",)
+"""What its machine decides where the configuration says 0."""
+LEFT_OPEN = ("dtype", "compile", "threads", "chunked_loss")
+"""Fields of a configuration's system that may say "auto" or 0; where two runs leave one open, the later takes the earlier's."""
 CHOSEN = ("products", "loss_rows", "attention")
-"""What a run chooses before step 0 by measuring; a clone on such a device takes its source's, so that two arms of a
-comparison do not differ by it."""
+"""What a run chooses before step 0 by measuring; a sibling on such a device (an arm of the same sweep, a fork, a clone)
+takes the same, so that two arms of a comparison do not differ by it."""
+CUT = ("micro_batch", "accumulation")
+"""How a run reads its batch, which a lack of memory may have cut in smaller pieces than its configuration says."""

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from app.contract import decayed
 from app.contract.learning import OptimConfig, ScheduleConfig
 from app.contract.setting import Section, refuse, setting
+from app.contract.tensors import tensors
 
 __all__ = [
     "BatchConfig", "CheckpointConfig", "DataConfig", "EvalConfig", "ModelConfig", "OptimConfig", "RunConfig",
@@ -93,10 +95,23 @@ class DataConfig(Section):
     """What the run reads."""
 
     dataset: str = setting("builtin", "Dataset", "A dataset's id (d-0001) or name.", min_length=1, max_length=200)
-    sampler: Literal["shuffled", "random", "nanogpt"] = setting(
+    sampler: Literal["shuffled", "sequential", "random", "nanogpt"] = setting(
         "shuffled", "Sampler",
-        "shuffled: every window once per epoch, in an order fixed by the seed. random: windows drawn with replacement, as nanoGPT does. nanogpt: for comparing with a run of nanoGPT itself: the very windows it draws with seed 1337, new ones at each evaluation.",
+        "shuffled: every window once per epoch, in an order fixed by the seed. sequential: every window once per epoch, in the order of the files. random: windows drawn with replacement, as nanoGPT does. nanogpt: for comparing with a run of nanoGPT itself: the very windows it draws with seed 1337, new ones at each evaluation.",
     )  # fmt: skip
+    boundaries: Literal["ignore", "respect"] = setting(
+        "ignore", "Document boundaries",
+        "ignore: a window is the next tokens, wherever documents begin, and attention sees all of them. respect: windows begin where documents do, attention and positions begin anew with each document, and every document that fits into the context is whole in some window; what the end of a window cuts off is read again. Needs end-of-text between documents.",
+    )  # fmt: skip
+
+    @field_validator("boundaries")
+    @classmethod
+    def _windows_of_its_own(cls, boundaries: str, info: ValidationInfo) -> str:
+        if boundaries == "respect" and info.data.get("sampler") == "nanogpt":
+            raise refuse(
+                "nanogpt_ignores_documents", "nanoGPT's windows begin anywhere in the text; with the sampler nanogpt, document boundaries have to be ignored."
+            )  # fmt: skip
+        return boundaries
 
 
 class BatchConfig(Section):
@@ -203,6 +218,22 @@ class RunConfig(Section):
     eval: Annotated[EvalConfig, Field(title="Evaluation")] = EvalConfig()
     checkpoint: Annotated[CheckpointConfig, Field(title="Checkpoints")] = CheckpointConfig()
     system: Annotated[SystemConfig, Field(title="System")] = SystemConfig()
+
+    @field_validator("optim")
+    @classmethod
+    def _pattern_finds_tensors(cls, optim: OptimConfig, info: ValidationInfo) -> OptimConfig:
+        model = info.data.get("model")
+        if model is None or optim.decayed != "pattern":
+            return optim
+        decays = decayed.chosen(optim.decayed, optim.decay_pattern)
+        known = tensors(model, vocab_size=1)
+        if not any(decays(one.name, len(one.shape)) for one in known):
+            raise refuse(
+                "pattern_finds_nothing", "“{pattern}” (optim.decay_pattern) matches none of this network's {count} tensors; their names look like {example}.",
+                pattern=optim.decay_pattern[:60], count=len(known),
+                example=", ".join(one.name for one in known if ".h.0." in one.name)[:200], at="decay_pattern",
+            )  # fmt: skip
+        return optim
 
     @field_validator("system")
     @classmethod

@@ -171,6 +171,13 @@ class Removed(Record):
     text_bytes: int = 0  #: UTF-8 bytes of all of them
 
 
+class LanguageCount(Record):
+    """Documents whose source calls them this language."""
+
+    language: str  #: as the source writes it; empty: it says nothing
+    documents: int
+
+
 class PreviewDocument(Record):
     text: str  #: its beginning
     tokens: list[str] = []  #: the pieces of text that each token stands for
@@ -201,6 +208,7 @@ class Manifest(Record):
     faults: int = 0  #: single records that were left out or mended
     first_faults: list[str] = []  #: some of them: file, row or line, and what became of it
     removed: Removed | None = None  #: None: nothing was asked to be removed
+    languages: list[LanguageCount] = []  #: most frequent first; empty where no column of the source says it
     recipe: Sha256 | None = None  #: of everything the tokens follow from; equal recipes are prepared once
 
 

@@ -3,7 +3,7 @@
 import re
 
 PREFIXES = {
-    "run": "r", "dataset": "d", "job": "j", "worker": "w", "checkpoint": "c", "event": "e", "token": "t", "sample": "s",
+    "run": "r", "dataset": "d", "job": "j", "worker": "w", "checkpoint": "c", "event": "e", "token": "t", "sample": "s", "sweep": "x", "alert": "a", "delivery": "y",
 }  # fmt: skip
 PATTERN = r"[a-z]-[0-9]{1,18}"
 _ID = re.compile(r"([a-z])-([0-9]{1,18})")

@@ -1,10 +1,11 @@
 """The sections of RunConfig that say how weights learn: the learning rate over the run, the optimiser and its weight decay."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from app.contract import decayed
 from app.contract.setting import Section, refuse, setting
 
 
@@ -85,11 +86,15 @@ class OptimConfig(Section):
         ge=0,
         le=1000,
     )
-    decay_embeddings: bool = setting(
-        True,
-        "Decay embeddings",
-        "Matrices always decay; biases, norms and other 1-D tensors never do. Tied embeddings are also the output head.",
-    )
+    decayed: Literal["weights", "matrices", "all", "pattern"] = setting(
+        "weights", "Decayed tensors",
+        "weights: matrices and embeddings, as nanoGPT and llm.c do. matrices: embeddings are spared, as OLMo-2 spares them; a tied head is the token embedding. all: norms and biases too. pattern: those whose names match.",
+    )  # fmt: skip
+    decay_pattern: str = setting(
+        "", "Name pattern",
+        "For decayed = pattern: names of tensors, * standing for any text; several in a row, the last that fits decides; ! takes tensors out again.",
+        usual="transformer.h.*.weight !*.ln_*", max_length=1000,
+    )  # fmt: skip
     decay_coupling: Literal["lr", "independent"] = setting(
         "lr", "Decay coupled to",
         "lr: a step takes off lr·λ, as PyTorch does. independent: it takes off λ itself whatever lr is; 1e-4 is then much like λ = 0.1 at lr 1e-3.",
@@ -124,6 +129,34 @@ class OptimConfig(Section):
         0.2, "Muon scale", "RMS of a Muon update in units of lr; 0.2 is AdamW's own, so that lr and λ mean the same for both.",
         unit="lr", usual="0.2 to 1", gt=0, le=100,
     )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_called(cls, values: Any) -> Any:
+        """Stored configurations may still have decay_embeddings, the switch between the first two rules."""
+        if not isinstance(values, dict) or type(values.get("decay_embeddings")) is not bool:
+            return values
+        rest = {key: value for key, value in values.items() if key != "decay_embeddings"}
+        if rest.get("decayed", "weights") in ("weights", "matrices"):
+            rest["decayed"] = "weights" if values["decay_embeddings"] else "matrices"
+        return rest
+
+    @field_validator("decay_pattern")
+    @classmethod
+    def _pattern_can_be_read(cls, pattern: str, info: ValidationInfo) -> str:
+        if info.data.get("decayed") == "pattern" and not decayed.words(pattern):
+            raise refuse(
+                "pattern_missing",
+                "Say which tensors decay, as transformer.h.*.weight; or choose another rule than pattern.",
+            )
+        if wrong := decayed.unreadable(pattern):
+            raise refuse(
+                "pattern_unreadable", "“{word}” is no pattern: a name's letters, digits, dots and underscores, * for any text, ! in front to take tensors out.",
+                word=wrong[:60],
+            )  # fmt: skip
+        if len(decayed.words(pattern)) > decayed.MOST_PATTERNS:
+            raise refuse("patterns_too_many", "At most {most} patterns.", most=decayed.MOST_PATTERNS)
+        return pattern
 
     @field_validator("decay_coupling")
     @classmethod

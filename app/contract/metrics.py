@@ -39,6 +39,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("noise/grad_sq_micro", "|G|² of the first micro-batch, every 10 steps", "", log=True),
     Metric("noise/grad_sq_batch", "|G|² of the whole batch, every 10 steps", "", log=True),
     Metric("system/device_mem_gib", "Device memory", "GiB"),
+    Metric("system/device_util", "Device utilisation: time with a kernel running", "%"),
+    Metric("system/device_power_w", "Device power", "W"),
+    Metric("system/device_temp_c", "Device temperature", "°C"),
+    Metric("system/cpu", "Processor, all cores of the machine", "%"),
+    Metric("system/process_cpu", "Processor, this run's process (100: one core)", "%"),
     Metric("system/rss_gib", "Process memory", "GiB"),
 )
 
@@ -50,3 +55,23 @@ KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_.@%-]+)+")
 
 PARAMETER_GROUPS = ("embedding", "attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "norm", "bias", "head")
 """Groups for rms/, update_ratio/, rotation/ and decay_share/, in the order they are drawn; head: an untied one."""
+
+_GROUP_OF = (
+    ("transformer.wte.", "embedding"),
+    ("transformer.wpe.", "embedding"),
+    ("lm_head.", "head"),
+    (".c_attn.", "attn.qkv"),
+    (".attn.c_proj.", "attn.proj"),
+    (".c_fc.", "mlp.fc"),
+    (".mlp.c_proj.", "mlp.proj"),
+    (".ln_", "norm"),
+)
+
+
+def parameter_group(name: str) -> str:
+    """The group of a tensor of worker/model.py, by its name."""
+    if name.endswith(".bias"):
+        return "bias"
+    found = next((group for part, group in _GROUP_OF if part in name), None)
+    assert found, f"{name} belongs to no metric group"
+    return found

@@ -94,7 +94,8 @@ class Claim(Message):
     dataset: str | None = None  #: d-0001, for train and prepare
     manifest: dict[str, Any] | None = None  #: the dataset's manifest, for train
     resume: dict[str, Any] | None = None  #: manifest of the checkpoint to go on from, or None to start afresh
-    numeric_path: dict[str, Any] | None = None  #: telemetry of the run this one was cloned from: what it computed with
+    #: for train: what a sibling (`run`: of its sweep, its fork's parent, its clone's source) computes with
+    numeric_path: dict[str, Any] | None = None
     #: for send: what to move to the server; for resume from elsewhere: the checkpoint's files
     files: list[FileRef] = []
     store: str | None = None  #: the server's artifact folder; a worker on the same disk hard-links instead of sending

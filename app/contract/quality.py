@@ -101,6 +101,15 @@ class Compression(Record):
     bytes: int = measured("Text compressed", "Documents spread evenly over the dataset.", "B")
 
 
+class TopToken(Record):
+    """One of the most frequent tokens of train."""
+
+    id: int
+    text: str  #: the piece of text it stands for; end-of-text as <|endoftext|>
+    count: int
+    share: float  #: of train's tokens
+
+
 class Vocabulary(Record):
     """How much of the vocabulary the text uses."""
 
@@ -110,6 +119,7 @@ class Vocabulary(Record):
     rare: int = measured("Rare ids", "In train fewer than 10 times, and at least once.")
     val_only_tokens: int = measured("Validation tokens of unknown ids", "Tokens of validation whose id never occurs in train.", "tokens")  # fmt: skip
     beyond: int = measured("Ids beyond the vocabulary", "Tokens whose id the tokenizer does not have; no model of this vocabulary can read them.", "tokens")  # fmt: skip
+    top: list[TopToken] = measured("Most frequent tokens", "Of train, with the text they stand for where the vocabulary is known.", default=[])  # fmt: skip
 
 
 class Likeness(Record):

@@ -29,6 +29,13 @@ MEANING: dict[RunState, str] = {
     RunState.stopped: "ended by a person, checkpoint kept",
 }
 
+OF_A_LOG: dict[RunState, str] = MEANING | {
+    RunState.starting: "its log is being read",
+    RunState.finished: "as far as its log goes",
+    RunState.stopped: "its log ends before the last step",
+}
+"""The same for runs of source imported."""
+
 ENDED = frozenset({RunState.finished, RunState.failed, RunState.stopped})
 """No worker will touch these again unless a person resumes them."""
 
@@ -65,6 +72,7 @@ class JobKind(StrEnum):
     adopt = "adopt"  #: turn another project's checkpoint file into a run with a checkpoint
     export = "export"  #: write a checkpoint as another project's files
     report = "report"  #: read a prepared dataset again and say what is in it
+    free = "free"  #: delete the files of a dataset that was deleted on the server
 
 
 class JobState(StrEnum):

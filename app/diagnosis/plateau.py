@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.diagnosis.findings import Evidence, Experiment, Finding, Level, Mark
+from app.diagnosis.findings import Evidence, Experiment, Finding, Level, Mark, plural
+from app.diagnosis.measured import measured, without_spikes
 from app.diagnosis.observations import Curve, Floats, Observations, quantile_t
 
 SLOPE = 0.05
@@ -44,7 +45,8 @@ def fit(x: Floats, y: Floats, stated: float | None) -> Line:
     scatter = math.sqrt(float(left @ left) / df)
     noise, freedom = (stated, math.inf) if stated is not None and stated >= scatter else (scatter, float(df))
     se = noise / math.sqrt(sxx)
-    rho = float(left[1:] @ left[:-1]) / float(left @ left) if left.any() else 0.0
+    squares = float(left @ left)
+    rho = float(left[1:] @ left[:-1]) / squares if squares > 0 else 0.0
     if rho > 0.3 and math.isfinite(freedom):  # neighbours that err together count for less than they are
         se *= math.sqrt((1 + rho) / (1 - rho))
     half = quantile_t(0.95, freedom) * se
@@ -76,7 +78,7 @@ def window(o: Observations, curve: Curve) -> Curve | None:
 
 def _restarts(o: Observations) -> list[int]:
     """Steps after the warm-up at which the learning rate rose again: another run begins there."""
-    logged = o.curve("train/lr").finite()
+    logged = o.finite("train/lr")
     if len(logged.step) < 2:
         return []
     rising = np.flatnonzero(logged.value[1:] > 1.05 * logged.value[:-1]) + 1
@@ -84,14 +86,17 @@ def _restarts(o: Observations) -> list[int]:
 
 
 def judge(o: Observations) -> Finding | None:
-    curve = o.curve("val/loss").finite()
-    if not len(curve.step):
+    found = o.once(measured)
+    if not len(found.curve.step):
         return None
-    part = window(o, curve)
+    part = window(o, found.curve)
     if part is None:
-        return _too_few(o, curve)
+        return _too_few(o, found.curve)
+    whole, part = part, without_spikes(part)
+    spikes = len(whole.step) - len(part.step)
     x = np.log(part.step.astype(float))
-    stated = _stated_noise(o, part)
+    errors = found.errors.at(part.step)
+    stated = float(np.nanmean(errors)) if not o.fixed_eval and np.isfinite(errors).any() else None
     line = fit(x, part.value, stated)
     verdict, robust = classify(line.low, line.high), _robust(x, part.value)
     disagree = classify(*robust[1:]) != verdict
@@ -99,7 +104,7 @@ def judge(o: Observations) -> Finding | None:
         verdict = "inconclusive"
     doubling = math.log(2)
     evidence = (
-        Evidence("slope of the validation loss", line.slope, "nats per e-fold of tokens", line.low, line.high,
+        Evidence(f"slope of the {found.name}", line.slope, "nats per e-fold of tokens", line.low, line.high,
                  f"falling below −{SLOPE}, flat within ±{SLOPE}"),
         Evidence("the same by a robust line", robust[0], "nats per e-fold of tokens", robust[1], robust[2]),
         Evidence("noise of one evaluation", line.noise, "nats", limit="stated" if math.isinf(line.df) else "scatter about the line"),
@@ -117,10 +122,10 @@ def judge(o: Observations) -> Finding | None:
     qualifier, experiment = _schedule(o, verdict)
     return Finding(
         "D01", "Plateau", verdict, Level.ok if verdict == "improving" else Level.warn if verdict in ("plateau", "worsening") else Level.info,
-        " ".join(filter(None, (sentence, qualifier))),
+        " ".join(filter(None, (sentence, "This is the train loss; the log has no validation." if found.of_train else "", qualifier))),
         evidence=evidence,
         confidence="low" if disagree or verdict == "inconclusive" else "high" if abs(line.slope) > 4 * line.se or verdict == "plateau" else "medium",
-        because="The line and its robust twin disagree: single evaluations decide." if disagree else "",
+        because="The line and its robust twin disagree: single evaluations decide." if disagree else f"{plural(spikes, 'evaluation')} far above the line left out." if spikes else "",
         would_change=_more(line, x, verdict),
         advice=_advice(o, verdict),
         experiment=experiment,
@@ -135,21 +140,15 @@ def _robust(x: Floats, y: Floats) -> tuple[float, float, float]:
     return float(found.slope), float(found.low_slope), float(found.high_slope)
 
 
-def _stated_noise(o: Observations, part: Curve) -> float | None:
-    """Standard error of an evaluation against fresh windows; of fixed ones only the change is noisy, and the scatter has it."""
-    if o.fixed_eval:
-        return None
-    errors = o.curve("val/loss_se").at(part.step)
-    return float(np.nanmean(errors)) if np.isfinite(errors).any() else None
-
-
 def _too_few(o: Observations, curve: Curve) -> Finding:
     have = len(curve.between(max(o.warmup_steps, 1, *_restarts(o)), math.inf).step)
+    restarts = _restarts(o)
+    since = f"the learning rate rose again at step {max(restarts):,}" if restarts else "the warm-up"
     every = int(np.median(np.diff(curve.step))) if len(curve.step) > 1 else None
     until = f" Evaluating every {every:,} steps gives that by step {2 * FEWEST * every:,}." if every else ""
     return Finding(
         "D01", "Plateau", "not enough data", Level.unknown,
-        f"{have} evaluations since the warm-up do not make a line.",
+        f"{plural(have, 'evaluation')} since {since} do not make a line.",
         evidence=(Evidence("evaluations", have, "", limit=f"{FEWEST} within the last half of the steps"),),
         needs=f"{FEWEST} evaluations within the last half of the steps.{until}",
         would_change="More evaluations.",
@@ -177,17 +176,25 @@ def _schedule(o: Observations, verdict: str) -> tuple[str, Experiment | None]:
     if lr is None or s is None or o.ended:
         return "", None
     if verdict in ("plateau", "inconclusive") and (s.shape == "constant" or (s.shape == "wsd" and lr >= s.lr)):
-        probe = max(20, o.step // 10)
-        changes = {"schedule.shape": "wsd", "schedule.steps": o.step + probe, "schedule.cooldown": probe / (o.step + probe),
-                   "schedule.min_lr": 0.0, "schedule.decay_steps": None}  # fmt: skip
-        question = "Does the loss drop by 0.05 or more when the rate goes to zero (noise of the rate), or by less than 0.02 (data or capacity)?"
         return (
             f"At a constant learning rate this is its noise floor; taking the rate to zero is expected to give {ANNEAL_GAIN} nats.",
-            Experiment("anneal_probe", question, changes, probe, fork=True),
+            anneal_probe(o),
         )
-    if verdict != "improving" and lr > 1.05 * s.min_lr:
+    if verdict in ("plateau", "inconclusive") and lr > 1.05 * s.min_lr:
         return "The learning rate is still falling: do not judge the final loss yet.", None
     return "", None
+
+
+def anneal_probe(o: Observations) -> Experiment | None:
+    """The rate from where it is to zero over a tenth of the steps so far, from the last checkpoint."""
+    rate, probe = o.lr(max(0, o.step - 1)), max(20, o.step // 10)
+    if not rate:
+        return None
+    steps = o.step + probe
+    changes = {"schedule.shape": "wsd", "schedule.lr": rate, "schedule.min_lr": 0.0, "schedule.steps": steps,
+               "schedule.decay_steps": None, "schedule.cooldown": probe / steps}  # fmt: skip
+    question = "Does the loss drop by 0.05 or more when the rate goes to zero (noise of the rate), or by less than 0.02 (data or capacity)?"
+    return Experiment("anneal_probe", question, changes, probe, fork=True)
 
 
 def _advice(o: Observations, verdict: str) -> str:

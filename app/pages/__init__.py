@@ -5,16 +5,27 @@ from fastapi.responses import HTMLResponse
 
 from app.errors import PlateauError
 from app.pages import (
+    alert_page,
     assets,
     compare,
     dataset_page,
     dataset_pages,
+    diagnosis,
+    exporting,
+    guide,
+    import_log,
     importing,
     launch,
     preferences,
+    ready_made,
+    run_decay,
     run_list,
+    run_log,
     run_page,
     samples,
+    sweep_export,
+    sweep_new,
+    sweep_page,
     worker_page,
 )
 from app.pages.rendering import Renderer, page
@@ -25,14 +36,25 @@ router = APIRouter(include_in_schema=False)
 # /runs/new and /runs/selected before /runs/{id}, /datasets/new before /datasets/{id}
 for part in (
     run_list,
+    guide,
     launch,
     importing,
+    import_log,
     samples,
+    run_log,
+    diagnosis,
+    run_decay,
+    exporting,
     run_page,
     compare,
+    ready_made,
+    sweep_new,
+    sweep_export,
+    sweep_page,
     dataset_pages,
     dataset_page,
     worker_page,
+    alert_page,
     preferences,
 ):
     router.include_router(part.router)

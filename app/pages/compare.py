@@ -8,18 +8,26 @@ from fastapi.responses import HTMLResponse
 from app import comparison, runs
 from app.db import Database, Tx
 from app.i18n import Speech
+from app.pages import compare_groups, plots
 from app.pages.launch_form import FIELDS
 from app.pages.rendering import now, page, speech_of
 from app.pages.view import RunView
+from app.tables import Run
 
 router = APIRouter(include_in_schema=False)
-MOST_RUNS = 20
+MOST_RUNS = 50
 OFFERED = 30
 
 
 @router.get("/compare")
 def compare_page(request: Request, run: Annotated[list[str] | None, Query()] = None) -> HTMLResponse:
     return _comparison(request, "compare.html", run or [])
+
+
+@router.get("/compare/fragments/groups")
+def groups(request: Request, run: Annotated[list[str] | None, Query()] = None) -> HTMLResponse:
+    """The groups' numbers and what their chart is drawn of."""
+    return _comparison(request, "_compare_groups.html", run or [])
 
 
 @router.get("/compare/fragments/numbers")
@@ -36,14 +44,21 @@ def _comparison(request: Request, template: str, text_ids: list[str]) -> HTMLRes
         pinned = runs.baseline(tx)
         found = comparison.compare(tx, chosen, pinned.id if pinned else None)
         views = [RunView(run, speech, moment) for run in chosen]
+        page_data = _page_data(tx, chosen, views)
         offered = [] if chosen else _offered(tx, speech, moment)
+        differing = [str(one["field"]) for one in found["differences"]]
+        grouped = (
+            {}
+            if template == "_compare_numbers.html"
+            else compare_groups.context(tx, request, chosen, differing, speech)
+        )
     rows = {row["run"]: row for row in found["rows"]}
     return page(
         request, template,
-        views=views, rows=rows, found=found, offered=offered, places=places(views),
+        views=views, rows=rows, found=found, offered=offered, places=plots.places([view.number for view in views]),
         titles={key: speech(str(info.title)) for key, (_, info) in FIELDS.items()},
         query="&".join(f"run={view.id}" for view in views),
-        page_data=_page_data(views),
+        page_data=page_data, **grouped,
     )  # fmt: skip
 
 
@@ -51,30 +66,17 @@ def _offered(tx: Tx, speech: Speech, moment: float) -> list[RunView]:
     return [RunView(run, speech, moment) for run in runs.find(tx, runs.RunQuery(limit=OFFERED)).rows]
 
 
-def places(views: list[RunView]) -> dict[str, int]:
-    """A colour from 1 to 8 for each run: its own by id, the next free one where two runs would share it."""
-    taken: dict[str, int] = {}
-    for view in sorted(views, key=lambda one: one.number):
-        start = (view.number - 1) % 8
-        free = next((i for i in range(8) if (start + i) % 8 + 1 not in taken.values()), 0)
-        taken[view.id] = (start + free) % 8 + 1
-    return taken
-
-
-def _page_data(views: list[RunView]) -> dict[str, Any]:
-    colours = places(views)
+def _page_data(tx: Tx, chosen: list[Run], views: list[RunView]) -> dict[str, Any]:
+    looks = plots.places([run.id for run in chosen])
     return {
         "runs": [
-            {
-                "run": view.id,
-                "name": view.name,
-                "colour": colours[view.id],
-                "dash": index // 8,
-                "weightDecay": view.weight_decay,
-                "steps": view.steps,
-                "tokensPerStep": view.tokens_per_step,
+            plots.plan(tx, run)
+            | {
+                "colour": looks[run.id][0],
+                "dash": looks[run.id][1],
+                "resumes": [one["step"] for one in plots.marks(tx, run) if one["kind"] == "resume"],
                 "active": not view.ended,
             }
-            for index, view in enumerate(views)
+            for run, view in zip(chosen, views, strict=True)
         ]
     }

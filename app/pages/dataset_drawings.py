@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.pages.drawing import Scale, compact
 
@@ -29,7 +29,7 @@ def _svg(height: int, label: str, inside: str) -> Markup:
         WIDTH,
         height,
         label,
-        Markup(inside),  # noqa: S704 - numbers and our own colours only
+        Markup(inside),  # noqa: S704 - numbers, our own colours, and text that is escaped
     )
 
 
@@ -125,3 +125,16 @@ def ladder(steps: Sequence[tuple[float, str]], label: str) -> Markup:
         for value, colour in steps
     )
     return _svg(36, label, f'<path d="M6 16H{WIDTH - 12}" stroke="var(--line-strong)"/>{ticks}{discs}')
+
+
+def ranked(bars: Sequence[tuple[str, float, str]], label: str) -> Markup:
+    """(what, share, its number in words), longest first: a bar each, with its name before it and its number behind."""
+    row, left, right = 18, 96, 52
+    most = max(share for _, share, _ in bars)
+    out = [
+        f'<text x="{left - 8}" y="{row * at + 13}" text-anchor="end" class="m">{escape(what)}</text>'
+        f'<rect x="{left}" y="{row * at + 3}" width="{max(1.0, (WIDTH - left - right) * share / most):.1f}" height="12" rx="2" fill="var(--c1)" opacity=".75"/>'
+        f'<text x="{left + (WIDTH - left - right) * share / most + 6:.1f}" y="{row * at + 13}">{escape(told)}</text>'
+        for at, (what, share, told) in enumerate(bars)
+    ]
+    return _svg(row * len(bars) + 4, label, "".join(out))

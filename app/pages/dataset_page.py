@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
-from app import datasets
+from app import datasets, freeing
 from app.contract.dataset import Manifest
 from app.db import Database, Tx
 from app.errors import NotFound
 from app.i18n import Speech
-from app.pages.dataset_report import ReportView, split_chart
+from app.pages.dataset_report import ReportView, languages_chart, split_chart
 from app.pages.launch_form import amount
 from app.pages.rendering import now, page, speech_of
 from app.pages.token_text import documents
@@ -52,11 +52,12 @@ def _page(request: Request, text_id: str, template: str) -> HTMLResponse:
             "manifest": manifest,
             "used_by": _used_by(tx, dataset, speech, moment),
             "log": _log(tx, dataset),
-            "holders": datasets.holders(tx, dataset) if dataset.deleted_at or manifest else [],
+            "freed": freeing.of(tx, dataset) if dataset.deleted_at else None,
         }
     if manifest:
         preview = (dataset.manifest or {}).get("preview", [])
         context["split"] = split_chart(manifest, speech)
+        context["spoken"] = languages_chart(manifest, speech)
         context["shown"] = {chosen: documents(preview, chosen) for chosen in ("first", "random")}
     return page(request, template, **context, **_epochs(request, manifest, report))
 

@@ -1,10 +1,13 @@
 """Datasets: the list, the form that adds one, and what can be done to one."""
 
+import re
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 
-from app import artifacts, datasets, reports, workers
+from app import datasets, freeing, leftovers, reports, workers
 from app.contract import ids
 from app.contract.dataset import DatasetSpec
 from app.db import Database, Tx
@@ -19,8 +22,11 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/datasets")
-def dataset_list(request: Request, deleted: str = "") -> HTMLResponse:
-    return _list(request, "datasets.html", deleted)
+def dataset_list(request: Request, deleted: str = "", cleaned: str = "", files: str = "") -> HTMLResponse:
+    told = (
+        (int(files), int(cleaned)) if re.fullmatch(r"\d{1,15}", cleaned) and re.fullmatch(r"\d{1,9}", files) else None
+    )
+    return _list(request, "datasets.html", deleted, cleaned=told)
 
 
 @router.get("/datasets/fragments/list")
@@ -28,7 +34,7 @@ def list_fragment(request: Request) -> HTMLResponse:
     return _list(request, "_datasets.html")
 
 
-def _list(request: Request, template: str, deleted: str = "") -> HTMLResponse:
+def _list(request: Request, template: str, deleted: str = "", **more: Any) -> HTMLResponse:
     speech = speech_of(request)
     db: Database = request.app.state.db
     with db.read() as tx:
@@ -38,9 +44,9 @@ def _list(request: Request, template: str, deleted: str = "") -> HTMLResponse:
             for one in datasets.list_all(tx)
         ]
         gone = datasets.tombstone(tx, deleted)
-        holders = datasets.holders(tx, gone) if gone else []
+        freed = freeing.of(tx, gone) if gone else None
     has_builtin = any(row.name == datasets.BUILTIN for row, _ in rows)
-    return page(request, template, rows=rows, has_builtin=has_builtin, gone=gone, holders=holders)
+    return page(request, template, rows=rows, has_builtin=has_builtin, gone=gone, freed=freed, **more)
 
 
 @router.get("/datasets/new")
@@ -90,10 +96,20 @@ def add(request: Request, posted: Posted) -> Response:
 def _form_page(request: Request, form: DatasetForm, status: int = 200) -> HTMLResponse:
     db: Database = request.app.state.db
     with db.read() as tx:
-        roots = [(one.name, workers.data_roots(one)) for one in workers.list_all(tx) if one.enabled]
+        able = [one for one in workers.list_all(tx) if one.enabled]
+        folders = dict.fromkeys(root for one in able for root in workers.data_roots(one))
+        roots = [(root, ", ".join(one.name for one in able if root in workers.data_roots(one))) for root in folders]
     return page(
         request, "dataset_new.html", status, form=form, roots=roots, matters=MATTERS, kinds=(GUESS, *KINDS), refused=status == 422
     )  # fmt: skip
+
+
+@router.post("/datasets/clean")
+def clean(request: Request) -> Response:
+    """Files that nothing refers to leave the server's disk."""
+    state = request.app.state
+    found = leftovers.clean(state.db, state.settings.store, now=now(request))
+    return RedirectResponse(f"/datasets?cleaned={found.bytes}&files={found.files}", 303)
 
 
 @router.post("/datasets/{text_id}/retry")
@@ -115,11 +131,7 @@ def report(request: Request, text_id: str) -> Response:
 def delete(request: Request, text_id: str) -> Response:
     moment = now(request)
 
-    def work(tx: Tx) -> tuple[list[str], str, bool]:
-        dataset = datasets.get(tx, text_id)
-        files = datasets.delete(tx, dataset, now=moment)
-        return files, ids.show("dataset", dataset.id), dataset.manifest is not None
-
-    files, shown, remembered = request.app.state.db.write(work)
-    artifacts.unlink(request.app.state.settings.store, files)
-    return RedirectResponse(f"/datasets/{shown}" if remembered else f"/datasets?deleted={shown}", 303)
+    state = request.app.state
+    dataset = freeing.delete(state.db, state.settings.store, text_id, now=moment)
+    shown = ids.show("dataset", dataset.id)
+    return RedirectResponse(f"/datasets/{shown}" if dataset.manifest else f"/datasets?deleted={shown}", 303)

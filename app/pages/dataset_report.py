@@ -9,7 +9,7 @@ from markupsafe import Markup
 from app.contract.dataset import Manifest
 from app.contract.quality import DatasetReport, QualityReport
 from app.i18n import N_, Speech
-from app.pages.dataset_drawings import Part, against_noise, ladder, lengths, shares
+from app.pages.dataset_drawings import Part, against_noise, ladder, lengths, ranked, shares
 
 LEVELS = {
     "warning": ("warn", "lost", N_("warning")),
@@ -31,6 +31,9 @@ TITLES = {
 }
 CONTEXTS = (1024, 4096)
 """Of the context lengths in a report, those that a page names."""
+LANGUAGES = 7
+"""Drawn one by one; the rest is one part."""
+TOKEN_CHARACTERS = 14
 QUANTILES = ("min", "p10", "p25", "median", "p75", "p90", "p99", "max")
 _NUMBER = re.compile(r"(?:less than )?\d[\d,]*(?:\.\d+)?%?")
 
@@ -128,7 +131,7 @@ def _written(number: str, speech: Speech) -> str:
 
 def _charts(result: QualityReport, manifest: Manifest, speech: Speech) -> list[Chart]:
     made = (_lengths(result, speech), _copies(result, speech), _leak(result, speech), _likeness(result, speech),
-            _entropies(result, manifest, speech), _vocabulary(result, speech))  # fmt: skip
+            _entropies(result, manifest, speech), _vocabulary(result, speech), _top(result, speech))  # fmt: skip
     return [one for one in made if one is not None]
 
 
@@ -145,6 +148,27 @@ def split_chart(manifest: Manifest, speech: Speech) -> Chart:
     parts = [Part(train.tokens / tokens, "var(--c1)"), Part(val.tokens / tokens, "var(--c2)", True)]
     asked = speech("asked for: %(share)s", share=speech.percent(manifest.spec.val_share, 1))
     return Chart(speech("Split"), asked, shares(parts, label, "split"), rows)
+
+
+def languages_chart(manifest: Manifest, speech: Speech) -> Chart | None:
+    """Where a column of the source says each document's language; needs no report."""
+    told = manifest.languages
+    total = sum(one.documents for one in told)
+    if not total:
+        return None
+    shown = [(one.language or speech("not said"), one.documents) for one in told[:LANGUAGES]]
+    if len(told) > LANGUAGES:
+        others = sum(one.documents for one in told[LANGUAGES:])
+        shown.append((speech("%(n)s others", n=speech.number(len(told) - LANGUAGES)), others))
+    rows = [
+        Row(f"var(--c{1 + at % 8})", at % 2 == 1, label, speech.percent(documents / total, 1),
+            speech.plural("%(n)s document", "%(n)s documents", documents))
+        for at, (label, documents) in enumerate(shown)
+    ]  # fmt: skip
+    label = "; ".join(f"{row.label} {row.value}" for row in rows)
+    parts = [Part(documents / total, row.colour, row.hatched) for (_, documents), row in zip(shown, rows, strict=True)]
+    note = speech("share of the source's documents, as its own column says")
+    return Chart(speech("Languages"), note, shares(parts, label, "languages"), rows)
 
 
 def _lengths(result: QualityReport, speech: Speech) -> Chart | None:
@@ -294,3 +318,19 @@ def _vocabulary(result: QualityReport, speech: Speech) -> Chart:
     return Chart(
         speech("Vocabulary in train"), speech("ids by how often they occur"), shares(parts, label, "vocabulary"), rows
     )
+
+
+def _top(result: QualityReport, speech: Speech) -> Chart | None:
+    top = result.vocabulary.top
+    if not top:
+        return None
+    bars = [(_visible(one.text) or f"#{one.id}", one.share, speech.percent(one.share, 2)) for one in top]
+    together = speech.percent(sum(one.share for one in top), 1)
+    label = "; ".join(f"{text} {share}" for text, _, share in bars)
+    sentence = speech("Together %(share)s of all tokens of train.", share=together)
+    return Chart(speech("Most frequent tokens"), speech("share of train's tokens"), ranked(bars, label), [], sentence)
+
+
+def _visible(token: str) -> str:
+    """A token with its blanks to be seen."""
+    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")[:TOKEN_CHARACTERS]

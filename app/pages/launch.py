@@ -3,20 +3,23 @@
 import hashlib
 import secrets
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 
-from app import datasets, nanogpt, preflight, runs, workers
+from app import datasets, decay, nanogpt, preflight, runs, workers
 from app.contract import ids
 from app.contract.config import RunConfig
 from app.contract.dataset import Manifest
 from app.contract.presets import MODEL_DECAY, PRESETS
 from app.db import Database, Tx
 from app.errors import FieldError, Invalid, NotFound
+from app.experiments import launching as experiments
 from app.memory import GIB
-from app.pages import fork_form, scripts
+from app.pages import decay_words, fork_form, scripts
+from app.pages.decay_drawing import outlook_chart
 from app.pages.drawing import ruler
 from app.pages.forms import Form, Posted
 from app.pages.launch_form import FIELDS, LaunchForm, as_typed, preset_config
@@ -25,7 +28,7 @@ from app.pages.view import DatasetView
 
 router = APIRouter(include_in_schema=False)
 FIRST_PRESET = "tiny"
-OPTIONS = ("from", "preset", "name", "fork")
+OPTIONS = ("from", "preset", "name", "fork", "experiment")
 _BY_LAST_NAME = {key.split(".")[1]: key for key in reversed(FIELDS)}  # schedule.lr answers to lr
 
 
@@ -39,6 +42,7 @@ def new_run(request: Request) -> HTMLResponse:
             form = fork_form.start(tx, fork, query.get("cooldown", ""), speech_of(request))
     else:
         form = _start(request, query.get("preset", ""), query.get("from", ""))
+    form.experiment = query.get("experiment", "")
     form.name = query.get("name", form.name)
     given = {key: value for key, value in query.items() if not (form.origin and key == "cooldown")}
     found = {key if key in FIELDS else _BY_LAST_NAME.get(key, ""): value for key, value in given.items()}
@@ -85,9 +89,13 @@ def launch(request: Request, posted: Posted) -> Response:
 
     def queue(tx: Tx) -> str:
         if form.origin is not None:
-            return fork_form.launch(tx, form, labels, key=key, digest=digest, now=moment)
-        asked = runs.Launch.model_validate(body)
-        return ids.show("run", runs.create(tx, asked, key=key, body_sha256=digest, now=moment)[0].id)
+            made = fork_form.launch(tx, form, labels, key=key, digest=digest, now=moment)
+        else:
+            asked = runs.Launch.model_validate(body)
+            made = ids.show("run", runs.create(tx, asked, key=key, body_sha256=digest, now=moment)[0].id)
+        if form.experiment:
+            experiments.remember(tx, form.experiment, child=runs.get(tx, made), now=moment)
+        return made
 
     try:
         url = db.write(queue)
@@ -158,9 +166,11 @@ def _panel(request: Request, form: LaunchForm) -> dict[str, Any]:
         speed = _fastest(tx, config) if config else None
         shown = DatasetView(dataset, form.speech) if dataset else None
         devices = workers.devices(tx, form.worker or None)
+        kind = config.system.device if config else "auto"
+        most = workers.most_devices(tx, form.worker or None, kind, now=now(request))
     speeds = {speed[2]: speed[1]} if speed else None
     first_step = form.origin.step if form.origin else 0
-    flight = preflight.preflight(config, manifest, speeds, devices, first_step) if config else None
+    flight = preflight.preflight(config, manifest, speeds, devices, first_step, most) if config else None
     words = (form.speech("inert"), form.speech("informative"), form.speech("too strong"))
     label = form.speech("Total decay %(value)s", value=form.speech.setting(flight.total_decay)) if flight else ""
     origin = str(request.base_url).rstrip("/")
@@ -170,7 +180,13 @@ def _panel(request: Request, form: LaunchForm) -> dict[str, Any]:
         "flight": flight,
         "length_hint": _length_hint(flight, form) if flight else "",
         "memory": _memory(flight, devices) if flight else None,
+        "most_devices": most,
         "ruler": ruler(flight.total_decay, words, label) if flight else "",
+        "outlook": _outlook(flight, form),
+        "sweep_url": _sweep_url(flight, form),
+        "words": decay_words.WORDS,
+        "word_keys": decay_words.PREFLIGHT,
+        "inert_difference": decay.INERT_DIFFERENCE,
         "speed_worker": speed[0] if speed else None,
         "chosen": shown,
         "informative_decay": _round_up(flight, form) if flight else None,
@@ -184,6 +200,26 @@ def _length_hint(flight: preflight.Preflight, form: LaunchForm) -> str:
     if form.origin is not None:
         return say("%(steps)s more steps, %(tokens)s tokens", steps=steps, tokens=tokens)
     return say("%(steps)s steps, %(tokens)s tokens", steps=steps, tokens=tokens)
+
+
+def _sweep_url(flight: preflight.Preflight | None, form: LaunchForm) -> str:
+    """The sweep form with λ around the three rules, everything else as it is typed here."""
+    if flight is None or flight.decay_priors is None or form.origin is not None:
+        return ""
+    grid = ", ".join(form.speech.setting(value) for value in flight.decay_priors.grid)
+    base = {"preset": form.preset, "factor": "optim.weight_decay", "values": grid}
+    rest = {key: "" if value is None else value for key, value in form.beyond_preset().items()}
+    return "/sweeps/new?" + urlencode(base | {key: rest[key] for key in rest if key != "optim.weight_decay"})
+
+
+def _outlook(flight: preflight.Preflight | None, form: LaunchForm) -> str:
+    if flight is None or not flight.total_decay:
+        return ""
+    label = form.speech(
+        "lr·λ over the run, up to %(peak)s per step, and what is left of the start: %(left)s at the end",
+        peak=form.speech.rate(max(flight.decay_outlook.per_step)), left=form.speech.percent(flight.init_keep, 1),
+    )  # fmt: skip
+    return outlook_chart(flight.decay_outlook, label, form.speech.rate)
 
 
 def _memory(flight: preflight.Preflight, devices: list[dict[str, Any]]) -> dict[str, Any]:
@@ -244,11 +280,12 @@ def _form_page(request: Request, form: LaunchForm, status: int = 200, pasted: st
     form.errors = errors if status == 422 else form.errors
     db: Database = request.app.state.db
     with db.read() as tx:
+        experiment = experiments.asked_by(tx, form.experiment) if form.experiment else None
         choices = [DatasetView(one, form.speech) for one in datasets.list_all(tx)]
         machines = [(ids.show("worker", one.id), one.name, one.devices) for one in workers.list_all(tx) if one.enabled]
     return page(
         request, "run_new.html", status,
-        **context, presets=PRESETS, datasets=choices, machines=machines, sections=form.sections(),
+        **context, experiment=experiment, presets=PRESETS, datasets=choices, machines=machines, sections=form.sections(),
         lr=form.field("schedule.lr"), weight_decay=form.field("optim.weight_decay"), seed=form.field("system.seed"),
         builtin=datasets.BUILTIN, model_decay=MODEL_DECAY, pasted=pasted, key=secrets.token_hex(16), refused=status == 422,
         page_data={"presets": {key: _flat(preset.config) for key, preset in PRESETS.items()}},

@@ -1,5 +1,6 @@
 """The launch form as data: RunConfig's own fields with what was typed, what is wrong and what differs from the start."""
 
+import math
 import re
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -82,6 +83,7 @@ class LaunchForm:
         self.length, self.length_unit = self.typed["schedule.steps"], "steps"
         self.tags, self.notes, self.worker = "", "", ""
         self.origin: Origin | None = None
+        self.experiment = ""  #: the token of the diagnosis' offer that filled it in
         self.errors: dict[str, str] = {}
         self.ignored: list[tuple[str, str]] = []
 
@@ -104,7 +106,7 @@ class LaunchForm:
             elif form.has(key):
                 self.typed[key] = form.one(key)
         self.name, self.tags, self.notes = form.one("name"), form.one("tags"), form.one("notes")
-        self.worker = form.one("worker")
+        self.worker, self.experiment = form.one("worker"), form.one("experiment")
         self.length, self.length_unit = form.one("length"), form.one("length_unit") or "steps"
         self.typed["schedule.steps"] = self.length if self.length_unit != "tokens" else self._steps_for(self.length)
 
@@ -270,6 +272,8 @@ def meant(value: Any, annotation: Any) -> Any:
         try:
             number = float(value.replace("_", ""))
         except ValueError:
+            return value
+        if not math.isfinite(number):  # JSON has no such numbers; RunConfig refuses the text by its own message
             return value
         return int(number) if wants_int and number.is_integer() and abs(number) < 2**62 else number
     return value

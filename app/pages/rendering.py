@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app import i18n, settings
+from app.pages import markdown
 from app.pages.assets import PLOTLY_URL
 
 THEMES = ("system", "light", "dark")
@@ -30,6 +31,7 @@ class Renderer:
         )
         self.environment.policies["json.dumps_function"] = _dumps
         self.environment.filters["iso"] = lambda at: datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+        self.environment.filters["markdown"] = markdown.render
         self.environment.filters["clock"] = lambda at: datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
 
     def render(self, request: Request, template: str, **values: Any) -> str:

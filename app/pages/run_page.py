@@ -10,15 +10,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from app import checkpoints, events, extension, feed, forks, runs, samples, series
+from app import checkpoints, decay_outlook, events, extension, feed, forks, runs, samples, series
 from app.contract import ids
 from app.contract.config import RunConfig
-from app.contract.metrics import PARAMETER_GROUPS
 from app.contract.presets import PRESETS
 from app.contract.schedule import learning_rate
 from app.db import Database, Tx
 from app.errors import NotFound, from_pydantic
 from app.i18n import Speech
+from app.pages import diagnosis, exporting, import_log, plots, run_decay
 from app.pages import samples as sample_pages
 from app.pages.drawing import curves
 from app.pages.forms import Posted, back_to
@@ -28,6 +28,8 @@ from app.pages.view import RunView
 from app.tables import Attempt, Dataset, Event, LogRow, Run, Worker
 
 router = APIRouter(include_in_schema=False)
+HEAD_KEYS = ("val/loss", "eval/train_loss", "train/step_ms", "train/mfu", "train/lr", "train/grad_norm",
+             "system/device_mem_gib", "system/rss_gib")  # fmt: skip
 LOG_LINES = 200
 EVENTS = 60
 QUIET = frozenset({"checkpoint", "checkpoint_deleted", "phase"})
@@ -55,9 +57,14 @@ def run_page(request: Request, text_id: str) -> HTMLResponse:
         run = runs.get(tx, text_id)
         view = RunView(run, speech, now(request))
         context = (
-            _head(tx, run, view) | _checkpoints(tx, run) | _events(tx, run) | _config(tx, run, speech) | _log(tx, run)
+            _head(tx, run, view)
+            | _checkpoints(tx, run, speech)
+            | _events(tx, run)
+            | _config(tx, run, speech)
+            | _log(tx, run)
         )
-        context |= sample_pages.card(tx, run, speech) | sample_pages.form(tx, run)
+        context |= sample_pages.card(tx, run, speech) | sample_pages.form(tx, run) | import_log.card(tx, run, speech)
+        context |= diagnosis.card(tx, run, speech, diagnosis.stored(tx, run)) | run_decay.card(tx, run, speech)
         context["picture"] = _picture(tx, run, view, speech)
         context["page_data"] = _page_data(tx, run, view)
     return page(request, "run.html", **context, icon_state=view.tone)
@@ -75,7 +82,7 @@ def fragment(request: Request, text_id: str, name: str) -> HTMLResponse:
             case "head":
                 context = _head(tx, run, view)
             case "checkpoints":
-                context = _checkpoints(tx, run) | {"run": view}
+                context = _checkpoints(tx, run, speech) | {"run": view}
             case "events":
                 context = _events(tx, run) | {"run": view}
             case _:
@@ -152,7 +159,7 @@ def act(request: Request, text_id: str, verb: str, form: Posted) -> Response:
 
 
 def _head(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
-    newest = series.summaries(tx.raw, run.id)
+    newest = series.summaries(tx.raw, run.id, HEAD_KEYS)
     last = {key: one.last_value for key, one in newest.items() if one.last_value is not None}
     attempts = list(tx.session.scalars(select(Attempt).where(Attempt.run_id == run.id).order_by(Attempt.number)))
     worker = tx.session.get(Worker, run.worker_id) if run.worker_id else None
@@ -196,9 +203,10 @@ def _epochs(dataset: Dataset | None, view: RunView) -> float | None:
     return view.tokens / tokens if tokens else None
 
 
-def _checkpoints(tx: Tx, run: Run) -> dict[str, Any]:
+def _checkpoints(tx: Tx, run: Run, speech: Speech) -> dict[str, Any]:
     saved = checkpoints.listing(tx, run.id)
-    return {"checkpoints": saved, "checkpoint_bytes": sum(one.bytes for one in saved), "ids": ids}
+    size = sum(one.bytes for one in saved)
+    return {"checkpoints": saved, "checkpoint_bytes": size, "exports": exporting.shown(tx, run, speech), "ids": ids}
 
 
 def _events(tx: Tx, run: Run) -> dict[str, Any]:
@@ -217,6 +225,8 @@ def _log(tx: Tx, run: Run) -> dict[str, Any]:
 def _config(tx: Tx, run: Run, speech: Speech) -> dict[str, Any]:
     """All fields, and those that differ from the baseline, else from the run it was cloned from, else from its preset."""
     mine = RunConfig.model_validate(run.config).flat()
+    if (imported := run.telemetry.get("imported")) is not None:  # the rest are defaults that nobody told
+        mine = {key: value for key, value in mine.items() if key in imported.get("known", ())}
     other, against, to_run = _reference(tx, run, speech)
     rows = [
         {"key": key, "title": speech(str(FIELDS[key][1].title)), "value": value, "other": other.get(key, value)}
@@ -275,34 +285,26 @@ def _page_data(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
     schedule = config.schedule
     dataset = tx.session.get(Dataset, run.dataset_id) if run.dataset_id else None
     manifest = dataset.manifest if dataset else None
-    marks = tx.session.scalars(
-        select(Event).where(
-            Event.run_id == run.id, Event.step.is_not(None), Event.kind.in_(("resume", "alarm", "note"))
-        )
-    )
     first = int(run.telemetry.get("first_step", 0))
     ahead = {first + round(i * (schedule.steps - first) / 160) for i in range(161)}
-    plan = sorted(ahead | {max(first, schedule.warmup_steps)})
-    return {
-        "run": view.id,
-        "name": run.name,
+    plan = sorted(ahead | {max(first, schedule.warmup_steps)}) if view.knows("schedule.lr") else []
+    return plots.plan(tx, run) | {
         "state": run.state,
         "progress": view.progress,
         "best_val": run.best_val,
         "active": view.active or run.state in ("queued", "lost"),
-        "steps": run.steps,
-        "tokensPerStep": view.tokens_per_step,
-        "totalTokens": view.total_tokens,
-        "past": [{"run": ids.show("run", one.id), "lo": lo, "hi": hi} for one, lo, hi, _ in _past(tx, run)],
-        "weightDecay": view.weight_decay,
+        "past": [plots.plan(tx, one) | {"lo": lo, "hi": hi} for one, lo, hi, _ in _past(tx, run)],
         "clip": view.clip,
         "warmup": schedule.warmup_steps,
-        "plan": {"step": plan, "lr": [_planned(config, step) for step in plan]},
+        "plan": {
+            "step": plan,
+            "lr": [_planned(config, step) for step in plan],
+            "rms": [decay_outlook.settles_at(config, max(0, step - 1)) for step in plan],
+        },
         "uniform": math.log(manifest["tokenizer"]["vocab_size"]) if manifest else None,
         "unigram": manifest["unigram_entropy"] if manifest else None,
-        "marks": [{"step": one.step, "kind": one.kind, "text": one.text} for one in marks],
-        "groups": list(PARAMETER_GROUPS),
-        "keys": sorted(series.summaries(tx.raw, run.id)),
+        "marks": plots.marks(tx, run),
+        "saved": [one.step for one in checkpoints.listing(tx, run.id)],
         "cursor": feed.head(tx.raw),
         "memory": _device(tx.session.get(Worker, run.worker_id) if run.worker_id else None).get("memory_gib"),
     }

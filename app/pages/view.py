@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from app import forks, runs
 from app.contract import ids
 from app.contract.dataset import PrepareProgress
-from app.contract.states import ACTIVE, ENDED, MEANING, DatasetState, FailReason, RunState
+from app.contract.states import ACTIVE, ENDED, MEANING, OF_A_LOG, DatasetState, FailReason, RunState
 from app.i18n import N_, Speech
 from app.tables import Dataset, Run, Worker
 
@@ -51,11 +51,15 @@ class RunView:
     def __init__(self, run: Run, speech: Speech, now: float) -> None:
         self.row = run
         self.number = run.id
+        self.sweep = ids.show("sweep", run.sweep_id) if run.sweep_id is not None else None
         self.id = ids.show("run", run.id)
         self.url = f"/runs/{self.id}"
         self.name, self.state, self.tags, self.notes = run.name, run.state, run.tags, run.notes
         self.tone, self.shape, word = LOOKS[run.state]
-        self.word, self.meaning = speech(word), speech(MEANING[RunState(run.state)])
+        meanings = OF_A_LOG if "imported" in run.telemetry else MEANING
+        self.word, self.meaning = speech(word), speech(meanings[RunState(run.state)])
+        imported = run.telemetry.get("imported")
+        self._known: frozenset[str] | None = None if imported is None else frozenset(imported.get("known", ()))
         self.colour = TONE_COLOUR.get(self.tone, "var(--line-strong)")
         self.active, self.ended = run.state in ACTIVE, run.state in ENDED
         self.reason = speech(REASONS[run.reason]) if run.reason in REASONS else (run.reason or "")
@@ -79,6 +83,10 @@ class RunView:
         self.telemetry: dict[str, Any] = run.telemetry
         self.actions: frozenset[str] = frozenset(runs.actions(run))
         self.note = self._note(speech, now)
+
+    def knows(self, *fields: str) -> bool:
+        """Whether these fields of the configuration are the run's own: of one from elsewhere only some are."""
+        return self._known is None or self._known.issuperset(fields)
 
     def tokens_at(self, step: int) -> int:
         return forks.tokens_at(self.row, step)

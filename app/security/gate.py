@@ -24,7 +24,7 @@ from app.security.sessions import Sessions, cookie_of
 from app.security.tokens import Identity, Keyring
 
 PUBLIC = ("/healthz", "/readyz", "/login")
-PUBLIC_BELOW = ("/static/",)
+PUBLIC_BELOW = ("/static/", "/share/")
 WORKER_BELOW = ("/api/v1/jobs/", "/api/v1/artifacts/")
 
 Answer = Callable[[Request, PlateauError], Awaitable[Response]]

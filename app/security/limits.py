@@ -11,6 +11,10 @@ BODY_MAX_BYTES = 1 << 20
 UPLOAD_MAX_BYTES = 1 << 40
 """Uploads stream to disk; the disk is their real limit."""
 
+IMPORT_MAX_BYTES = 32 << 20
+"""A log that is sent as it is; a longer one is uploaded first."""
+IMPORTS = ("/api/v1/import", "/runs/import/log")
+
 _ADDRESSES = 10_000
 
 
@@ -20,6 +24,8 @@ def body_limit(method: str, path: str) -> int:
         return UPLOAD_MAX_BYTES
     if method == "POST" and path == "/datasets/new":
         return UPLOAD_MAX_BYTES
+    if method == "POST" and path in IMPORTS:
+        return IMPORT_MAX_BYTES
     return BODY_MAX_BYTES
 
 

@@ -10,6 +10,9 @@ class Run(Base):
     """One training run: its configuration, its state and its newest numbers."""
 
     __tablename__ = "runs"
+    __table_args__ = (
+        Index("ix_runs_place", "archived_at", "deleted_at", "state"),
+    )  # the list's tabs count from it alone
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(12), index=True)
@@ -33,7 +36,7 @@ class Run(Base):
     ended_at: Mapped[float | None]
     updated_at: Mapped[float]  #: last change of state or last batch
     deleted_at: Mapped[float | None] = mapped_column(index=True)  #: in the trash since
-    archived_at: Mapped[float | None] = mapped_column(index=True)  #: put away since; out of the list, nothing deleted
+    archived_at: Mapped[float | None]  #: put away since; out of the list, nothing deleted
     step: Mapped[int] = mapped_column(default=0)  #: last reported step
     steps: Mapped[int]  #: planned steps
     best_val: Mapped[float | None]
@@ -41,6 +44,9 @@ class Run(Base):
     best_step: Mapped[int | None]
     tok_per_s: Mapped[float | None]
     telemetry: Mapped[Json] = mapped_column(default=dict)  #: device, memory, numeric path: newest of each key
+    sweep_id: Mapped[int | None] = mapped_column(index=True)  #: the sweep it was made for (no foreign key: added later)
+    arm: Mapped[Json | None]  #: the sweep's factors and their values here: {"optim.weight_decay": 0.1}
+    seed_index: Mapped[int | None]  #: arms of one index share initial weights and order of data
 
 
 class Attempt(Base):

@@ -1,6 +1,6 @@
 """Work and who does it: jobs, workers, datasets, and the files that either side may need."""
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.tables.base import Base, Json
@@ -28,6 +28,7 @@ class Job(Base):
     commands: Mapped[list[Json]] = mapped_column(default=list)  #: [{"id", "command", …}] for the worker
     finish: Mapped[Json | None]  #: the accepted finish, so that a repeated one gets the same answer
     ended_at: Mapped[float | None]
+    priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))  #: the higher goes first, then the older
 
 
 class Worker(Base):
@@ -60,6 +61,7 @@ class Dataset(Base):
     created_at: Mapped[float]
     ready_at: Mapped[float | None]
     deleted_at: Mapped[float | None]
+    freed_bytes: Mapped[int | None]  #: what its deletion gave back on the server's disk; workers' jobs say theirs
 
 
 class Artifact(Base):
