@@ -120,12 +120,15 @@ def _cumulated(cells: list[_Cell], shown: list[int]) -> list[float]:
 
 def _average(cells: list[_Cell], first: int, steps: int) -> tuple[float, float]:
     """(mean age as a share of the steps, updates averaged) of the weights c_i."""
-    weights, later = [], 0.0
+    gone, later = [], 0.0
     for cell in reversed(cells):
         own = cell.taken * (1 - 1 / cell.updates) / 2  # on average half of a cell's other updates come after one of it
-        weights.append(cell.taken * math.exp(-later - own))
+        gone.append(later + own)
         later += cell.taken
-    weights.reverse()
+    gone.reverse()
+    least = min(one for one, cell in zip(gone, cells, strict=True) if cell.taken > 0)
+    # only their proportions count: under an extreme decay exp(−gone) itself would be 0 for all
+    weights = [cell.taken * math.exp(least - one) for one, cell in zip(gone, cells, strict=True)]
     total = math.fsum(weights)
     age = math.fsum(c * (steps - cell.middle) for c, cell in zip(weights, cells, strict=True)) / total / (steps - first)
     return age, total * total / math.fsum(c * c / cell.updates for c, cell in zip(weights, cells, strict=True))

@@ -42,7 +42,7 @@ def said(config: RunConfig, known: Collection[str] | None, facts: Mapping[str, A
         "tied_head": told.get("model.tied_head"),
         "zero_init": told.get("model.zero_init"),
         "dtype": facts.get("dtype") or (None if dtype == "auto" else dtype),
-        "device": facts.get("device_name") or (facts.get("device") if known is not None else None),
+        "device": _device(facts, known),
         "devices": processes,
         # a worker tells the peak of all its devices together
         "peak_flops": facts["peak_flops"] / processes if facts.get("peak_flops") else None,
@@ -59,6 +59,13 @@ def said(config: RunConfig, known: Collection[str] | None, facts: Mapping[str, A
         "replays_data": bool(facts.get("replays_data")),
         "resumed_at": tuple(facts.get("resumed_at") or ()),
     }
+
+
+def _device(facts: Mapping[str, Any], known: Collection[str] | None) -> str | None:
+    """Its name; of a run of ours on no accelerator only that, because processors and Apple's chips have no one peak."""
+    if known is None and facts.get("device") in ("cpu", "mps"):
+        return str(facts["device"])
+    return facts.get("device_name") or (facts.get("device") if known is not None else None)
 
 
 def sizes(config: RunConfig, known: Collection[str] | None, facts: Mapping[str, Any]) -> dict[str, Any]:

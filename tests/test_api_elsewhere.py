@@ -75,6 +75,7 @@ def test_the_page_takes_a_pasted_log_and_the_run_asks_for_what_is_missing(site: 
         made = browser.post("/runs/import/log", files={"log": ("", b"")}, data={"text": golden(), "args": GOLDEN_ARGS})
         assert made.status_code == 303, made.text
         page = browser.get(made.headers["location"]).text
+        assert "Improving, not a plateau" in page, "the verdict stands there at once, without JavaScript"
         assert re.findall(r'id="ask-(\w+)"', page) == ["train_tokens", "val_tokens", "device", "vocab_size"]
         assert "of its last micro-batch only" in page
         told = browser.post(made.headers["location"] + "/facts", data={"train_tokens": "700,000,000", "device": ""})
@@ -101,6 +102,49 @@ def test_the_diagnosis_of_the_40m_log_is_made(site: Site) -> None:
     assert found["verdict"] == "improving"
 
 
+def test_an_experiment_has_a_cost_once_the_settings_are_known_and_says_before_what_would_tell_it(site: Site) -> None:
+    run = site.api.post("/api/v1/import", json={"text": golden()}).json()["id"]
+    before = site.api.get(f"/api/v1/runs/{run}/diagnosis").json()["next"]
+    assert {one["possible"] for one in before} == {False}
+    assert sum("config file or command line would tell" in one["why"] for one in before) >= 5
+    assert {one["tokens"] for one in before} == {None}
+    with site.signed_in() as browser:
+        card = browser.get(f"/runs/{run}/fragments/diagnosis").text
+    assert 'href="#imported">Supply it' in card
+    site.api.patch(f"/api/v1/runs/{run}/facts", json={"args": GOLDEN_ARGS}).raise_for_status()
+    after = {one["kind"]: one for one in site.api.get(f"/api/v1/runs/{run}/diagnosis").json()["next"]}
+    assert after["lr_half"]["tokens"] == 20_000 * 524_288
+    assert after["lr_half"]["changes"]["schedule.lr"] == 5e-4
+
+
+def test_a_device_by_name_decides_the_utilisation_and_an_unknown_one_is_asked_for_its_peak(site: Site) -> None:
+    facts = {"vocab_size": 50304, "train_tokens": 7e8}
+    made = site.api.post("/api/v1/import", json={"text": golden(), "args": GOLDEN_ARGS, "facts": facts})
+    run = made.json()["id"]
+
+    def utilisation() -> dict:
+        found = site.api.get(f"/api/v1/runs/{run}/diagnosis").json()["findings"]
+        return next(one for one in found if one["rule"] == "D16")
+
+    def supply(**data: str) -> str:
+        with site.signed_in(Origin=site.url) as browser:
+            browser.post(f"/runs/{run}/facts", data=data)
+            return browser.get(f"/runs/{run}").text
+
+    assert utilisation()["missing"] == ["device"]
+    assert 'id="ask-peak_flops"' in supply(device="Potato 3000")
+    assert utilisation()["missing"] == ["peak_flops"]
+    page = supply(supplied="device", device="rtx 4070")
+    assert 'id="ask-peak_flops"' not in page
+    assert "waits for it" not in page, "the page after the supply is of what was supplied"
+    assert 'id="had-device" name="device" value="rtx 4070"' in page
+    assert "of 312 TFLOP/s, as its log counts" in page
+    found = utilisation()
+    assert (found["verdict"], found["missing"]) == ("usual", [])
+    assert found["evidence"][0]["value"] == pytest.approx(0.6, abs=0.03)
+    assert 'id="ask-device"' in supply(supplied="device", device=""), "an empty field takes it back"
+
+
 def test_the_commands_import_a_file_and_supply_facts(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,8 +160,9 @@ def test_the_commands_import_a_file_and_supply_facts(
     assert ran.exit_code == 0, ran.output
     run = ran.output.split()[0]
     assert "Not known: train_tokens, val_tokens, device, vocab_size" in ran.output
-    ran = CliRunner().invoke(command_line, ["facts", run, "train_tokens=7e8"])
+    ran = CliRunner().invoke(command_line, ["facts", run, "train_tokens=7e8", "device=4070"])
     assert "train_tokens = 700000000" in ran.output
+    assert "device = 4070" in ran.output
 
 
 def test_a_followed_log_is_a_live_run_that_ends_as_its_log_does(site: Site, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fakes import ChaosProxy
 from app.cli import show
 from app.cli.rest import CliError, place
 from app.cli.watch import Shown, changes, messages
+from app.ready_made import READY_MADE
 
 PLATEAU = [sys.executable, "-c", "from app.cli import main; main()"]
 
@@ -172,7 +173,7 @@ def test_preflight_says_what_would_decay_and_launches_nothing(plateau):
 
 
 def test_ready_made_experiments_are_listed_priced_and_started(plateau):
-    assert plateau("sweep", "ready")[1].count("\n") == 4
+    assert plateau("sweep", "ready")[1].count("\n") == len(READY_MADE)
     code, out, _ = plateau("sweep", "ready", "all-parameters", "--cost")
     assert code == 0
     assert "6 runs, 6 to be trained" in out

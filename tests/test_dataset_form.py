@@ -2,13 +2,13 @@
 
 from app.contract.dataset import DatasetSpec
 from app.errors import FieldError
-from app.i18n import Speech, load
+from app.i18n import Catalogues, Speech
 from app.pages.dataset_form import FIELDS, GUESS, DatasetForm
 from app.pages.forms import Form
 from app.settings import assets
 
 SHA = "ab" * 32
-ENGLISH = Speech("en", load(assets() / "templates")["en"])
+ENGLISH = Speech("en", Catalogues(assets() / "templates")["en"])
 
 
 def filled(**fields: str) -> DatasetForm:

@@ -6,11 +6,11 @@ from pages_fixture import manifest
 
 from app.contract.dataset import Manifest
 from app.contract.quality import QualityReport
-from app.i18n import Speech, load
+from app.i18n import Catalogues, Speech
 from app.pages.dataset_report import LANGUAGES, ReportView, languages_chart, said, split_chart
 from app.settings import assets
 
-SPEECH = {code: Speech(code, catalogue) for code, catalogue in load(assets() / "templates").items()}
+SPEECH = {code: Speech(code, catalogue) for code, catalogue in Catalogues(assets() / "templates").items()}
 MANIFEST = Manifest.model_validate(manifest("x"))
 
 

@@ -34,7 +34,7 @@ def told(config: dict[str, Any]) -> dict[str, str]:
         (
             {"data": {"sampler": "best"}},
             "/config/data/sampler",
-            "must be 'shuffled', 'random' or 'nanogpt' (got 'best')",
+            "must be 'shuffled', 'sequential', 'random' or 'nanogpt' (got 'best')",
         ),
         ({"eval": 3}, "/config/eval", "must be an object (got 3)"),
         (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
+from babel import Locale
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from jinja2 import Environment, nodes
@@ -226,7 +227,7 @@ def test_a_module_has_one_job() -> None:
 
 @pytest.fixture(scope="module")
 def speak() -> dict[str, i18n.Speech]:
-    return {code: i18n.Speech(code, catalogue) for code, catalogue in i18n.load(TEMPLATES).items()}
+    return {code: i18n.Speech(code, catalogue) for code, catalogue in i18n.Catalogues(TEMPLATES).items()}
 
 
 def test_the_cookie_wins_over_the_browsers_list_and_nonsense_means_english() -> None:
@@ -255,6 +256,12 @@ def test_numbers_are_written_as_babel_writes_them(speak: dict[str, i18n.Speech],
     for code, said in speak.items():
         for value in values:
             assert said.number(value, digits) == format_decimal(value, format=pattern, locale=code), (code, value)
+
+
+def test_a_page_runs_in_the_direction_that_babel_knows(speak: dict[str, i18n.Speech]) -> None:
+    assert speak.keys() == i18n.LANGUAGES.keys()
+    for code, said in speak.items():
+        assert said.direction == Locale.parse(code).text_direction
 
 
 def test_values_are_escaped_inside_markup(speak: dict[str, i18n.Speech]) -> None:

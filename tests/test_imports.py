@@ -134,6 +134,22 @@ def test_the_agent_leaves_torch_alone() -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_the_server_starts_without_the_libraries_that_few_pages_need() -> None:
+    heavy = {"scipy", "statsmodels", "pandas", "optuna", "pyarrow", "alembic", "markdown_it", "yaml", "torch", "babel.messages"}  # fmt: skip
+    script = f"import sys, app.serving; print(sorted({heavy} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() == "[]"
+
+
+def test_app_takes_special_functions_of_scipy_and_nothing_else() -> None:
+    # scipy.stats would take the server 60 MiB at its first diagnosis, scipy.special takes 15.
+    found = [i for i in ALL if within(i.module, "app") and within(i.name, "scipy")]
+    wrong = [i for i in found if i.function is None or not within(i.name, "scipy.special")]
+    assert found
+    assert not wrong, told(wrong)
+
+
 def test_domain_modules_never_import_the_web_framework() -> None:
     wrong = [
         i

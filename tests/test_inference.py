@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import nctdtr
 
 from app import inference
 
@@ -88,11 +90,62 @@ def test_dunnett_lies_between_one_comparison_and_bonferroni() -> None:
     for arm, p in zip(arms, inference.dunnett(arms, control), strict=True):
         pooled = np.concatenate([x - x.mean() for x in (*arms, control)])
         t = (arm.mean() - control.mean()) / math.sqrt((pooled @ pooled) / (24 - 4) * 2 / 6)
-        from scipy import stats
-
         single = 2 * stats.t.sf(abs(t), 20)
         assert single - 1e-3 <= p <= min(1, 3 * single) + 1e-3
-    assert inference.dunnett(arms, control) == inference.dunnett(arms, control)
+
+
+def test_dunnett_of_one_arm_is_the_t_test_and_of_several_scipys_within_its_sampling() -> None:
+    rng = np.random.default_rng(2)
+    for sizes, control_size in (([2], 2), ([7], 3), ([3, 3, 3], 3), ([3, 8, 2], 4), ([5] * 6, 5)):
+        control = rng.normal(3, 0.01, control_size)
+        arms = [rng.normal(3 + 0.006 * i, 0.01, n) for i, n in enumerate(sizes)]
+        found = inference.dunnett(arms, control)
+        if len(arms) == 1:
+            assert found == pytest.approx([stats.ttest_ind(arms[0], control).pvalue], abs=1e-12)
+        else:  # scipy integrates by random points
+            expected = stats.dunnett(*arms, control=control, random_state=np.random.default_rng(0)).pvalue
+            assert found == pytest.approx(expected, abs=5e-4)
+    assert all(map(math.isnan, inference.dunnett([[3.0, 3.0]], [2.0, 2.0])))
+
+
+# Two-sided 5 %, correlation 1/2, by arms and degrees of freedom: Dunnett, Biometrics 20 (1964), table 2a.
+@pytest.mark.parametrize(("arms", "freedom", "limit"), [(2, 6, 2.86), (2, 12, 2.50), (3, 8, 2.88), (3, 20, 2.54)])
+def test_dunnetts_limits_are_those_of_his_table(arms: int, freedom: int, limit: float) -> None:
+    n = freedom // (arms + 1) + 1  # equal groups
+    assert (arms + 1) * (n - 1) == freedom
+    shape = np.linspace(-1, 1, n)
+    sd = math.sqrt((shape @ shape) / (n - 1))
+    shifted = shape + limit * sd * math.sqrt(2 / n)
+    p = inference.dunnett([shifted, *[shape] * (arms - 1)], shape)[0]
+    assert p == pytest.approx(0.05, abs=6e-4)  # the table has two decimals
+
+
+@given(st.lists(st.floats(2, 5), min_size=2, max_size=8), st.lists(st.floats(2, 5), min_size=2, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_two_arms_are_compared_to_the_last_digit_as_scipy_does(a: list[float], b: list[float]) -> None:
+    if min(np.std(a), np.std(b)) < 1e-6:
+        return
+    found, welch = inference.unpaired(a, b), stats.ttest_ind(a, b, equal_var=False)
+    interval = welch.confidence_interval(0.95)
+    assert found[-3:] == pytest.approx((interval.low, interval.high, welch.pvalue), rel=1e-9, abs=1e-12)
+    n = min(len(a), len(b))
+    if np.std(np.subtract(a[:n], b[:n])) > 1e-6:
+        pairs = inference.paired(dict(enumerate(a[:n])), dict(enumerate(b[:n])))
+        expected = stats.ttest_rel(a[:n], b[:n])
+        interval = expected.confidence_interval(0.95)
+        assert pairs[-3:] == pytest.approx((interval.low, interval.high, expected.pvalue), rel=1e-9, abs=1e-12)
+
+
+def test_two_arms_without_noise_are_equal_or_different() -> None:
+    assert inference.unpaired([3.0, 3.0], [3.0, 3.0])[-3:] == (0.0, 0.0, 1.0)
+    assert inference.unpaired([3.5, 3.5], [3.0, 3.0])[-3:] == (0.5, 0.5, 0.0)
+
+
+@pytest.mark.parametrize("df", [1, 2, 4, 9, 60, 1000])
+def test_the_noncentral_t_is_scipys(df: int) -> None:
+    limit = stats.t.ppf(0.975, df)
+    for shift in (0.01, 0.5, 2, 10):
+        assert nctdtr(df, shift, limit) == pytest.approx(stats.nct.cdf(limit, df, shift), abs=1e-12)
 
 
 # Runs per arm for 80 % power at 5 %: unpaired, pairs of correlation 0.5 and 0.9. A table computed elsewhere with statsmodels'

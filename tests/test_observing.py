@@ -1,10 +1,15 @@
 """What the diagnosis knows of a stored run: everything of its own runs, of others only what was told."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from domain import World
 
 from app import facts, observing, runs
 from app.contract.config import RunConfig
+from app.diagnosis import speed
+from app.diagnosis.observations import Curve
 
 
 @pytest.fixture
@@ -33,6 +38,15 @@ def test_a_run_of_ours_tells_its_configuration_its_engine_and_its_data(world):
     assert o.parameters == 400_000 - 128 * 64, "the rules count without the table of positions"
     assert (o.train_tokens, o.val_tokens, o.split_rule, o.fixed_eval) == (700_000_000, 5_000_000, "hash", True)
     assert o.curve("train/loss").step.tolist() == [1, 2, 3]
+
+
+def test_a_processor_has_no_peak_that_anybody_could_be_asked_for(world):
+    run = world.launch(config={"schedule": {"steps": 500}})
+    world.points(world.claim(), 1, 1, 2, telemetry={"device": "cpu", "device_name": "AMD EPYC", "dtype": "float32"})
+    speeds = {"train/step_ms": Curve(np.arange(1, 3), np.full(2, 100.0))}
+    o = observed(world, run)
+    assert o.device == "cpu"
+    assert speed.mfu(replace(o, curves={**o.curves, **speeds})) is None
 
 
 def test_resumes_alarms_and_checkpoints_are_told(world):

@@ -4,7 +4,7 @@ import pytest
 
 from app.contract.config import RunConfig
 from app.contract.schedule import learning_rate
-from app.experiments.plans import Impossible, Known, Saved, plan, prior_decay
+from app.experiments.plans import UNTOLD, Impossible, Known, Saved, plan, prior_decay
 from app.preflight import flops_per_token
 
 CONFIG = RunConfig.model_validate({
@@ -107,3 +107,12 @@ def test_windows_are_fixed_only_where_they_are_not():
 def test_a_run_from_elsewhere_is_made_anew_once_its_dataset_is_named():
     made = plan("larger_model", CONFIG, KNOWN._replace(elsewhere=True, checkpoints=()))
     assert made.note.startswith("Name the dataset")
+
+
+@pytest.mark.parametrize("kind", ["lr_half", "lr_double", "more_data", "larger_model", "decay_sweep", "fixed_windows"])
+def test_a_run_whose_settings_nobody_told_is_not_made_again_by_defaults(kind):
+    known = Known(step=6200, active=False, checkpoints=(), elsewhere=True, fixed=False)
+    assert "Name the dataset" in plan(kind, CONFIG, known).note
+    with pytest.raises(Impossible, match="settings are not known") as refused:
+        plan(kind, CONFIG, known._replace(told=False))
+    assert str(refused.value) == UNTOLD

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from app.contract.learning import ScheduleConfig
 from app.diagnosis import plateau
@@ -66,6 +67,13 @@ def test_error_rates_are_those_of_the_simulation(sigma: float, slope: float, rat
         verdicts.append(plateau.classify(line.low, line.high))
     for verdict, rate in rates.items():
         assert verdicts.count(verdict) / 1000 == pytest.approx(rate, abs=0.05), verdict
+
+
+def test_the_robust_line_is_scipys_theil_sen_line() -> None:
+    rng = np.random.default_rng(4)
+    for n in (2, 3, 10, 41):
+        x, y = np.sort(rng.normal(size=n)), np.round(rng.normal(size=n), 1)  # with ties
+        assert plateau.theil_sen(x, y) == pytest.approx(np.take(stats.theilslopes(y, x, 0.90), [0, 2, 3]), rel=1e-12)
 
 
 def test_a_disagreeing_robust_line_makes_it_inconclusive() -> None:

@@ -62,5 +62,11 @@ def test_text_is_written_by_a_run_that_trains_and_from_its_checkpoints(server, w
     assert answer.stdout == three["texts"][0] + "\n", "the first of three is the one it would be alone"
     # the agent tidies up once the server has accepted the end
     jobs = worker.home / "jobs"
-    wait_until(lambda: len(list(jobs.iterdir())) == 1, 30, "more than the preparation's folder stays")
+    wait_until(
+        lambda: len(list(jobs.iterdir())) == 1,
+        90,
+        lambda: (
+            f"more than the preparation's folder stays: {[[one.name, *(f.name for f in one.iterdir())] for one in jobs.iterdir()]}"
+        ),
+    )
     assert os.path.isdir(worker.home / "runs" / run / "checkpoints")

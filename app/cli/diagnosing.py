@@ -70,7 +70,7 @@ def experiment(
     with Rest(place(url, token)) as rest:
         if kind is None:
             found = rest.get(f"runs/{run}/experiments")
-            _print(found) if as_json else _list(found)
+            _print(found) if as_json else _list(found | {"run": run})
             return
         config: dict[str, Any] = {}
         for key, value in (_assignment(text) for text in set_ or ()):

@@ -52,6 +52,12 @@ class RunFacts(Section):
                 return value
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
+    @field_validator("device", mode="before")
+    @classmethod
+    def _a_number_is_a_name(cls, value: Any) -> Any:
+        """device=4070 on a command line."""
+        return str(value) if type(value) is int else value
+
 
 class Told(Section):
     """What is told about a run from elsewhere beside its log."""

@@ -32,7 +32,7 @@ def too_high(o: Observations) -> Finding | None:
     if not known:
         return _unknown("D06", "Learning rate too high", o)
     firing = [sign for sign in known if sign.fires]
-    evidence = tuple(sign.evidence for sign in known)
+    evidence = tuple(sign.evidence for sign in sorted(known, key=lambda sign: not sign.fires))
     looked = f"{len(known)} of 5 signs could be looked at."
     if len(firing) >= 2:
         return Finding(

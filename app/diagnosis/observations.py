@@ -192,6 +192,6 @@ def middle(values: Floats) -> float:
 
 def quantile_t(p: float, df: float) -> float:
     """Student's t; the normal's where `df` is infinite."""
-    from scipy import stats
+    from scipy.special import ndtri, stdtrit  # a quarter of what scipy.stats takes: 15 MiB
 
-    return float(stats.norm.ppf(p) if math.isinf(df) else stats.t.ppf(p, df))
+    return float(ndtri(p) if math.isinf(df) else stdtrit(df, p))

@@ -98,7 +98,7 @@ def judge(o: Observations) -> Finding | None:
     errors = found.errors.at(part.step)
     stated = float(np.nanmean(errors)) if not o.fixed_eval and np.isfinite(errors).any() else None
     line = fit(x, part.value, stated)
-    verdict, robust = classify(line.low, line.high), _robust(x, part.value)
+    verdict, robust = classify(line.low, line.high), theil_sen(x, part.value)
     disagree = classify(*robust[1:]) != verdict
     if disagree:
         verdict = "inconclusive"
@@ -133,11 +133,16 @@ def judge(o: Observations) -> Finding | None:
     )  # fmt: skip
 
 
-def _robust(x: Floats, y: Floats) -> tuple[float, float, float]:
-    from scipy import stats
-
-    found = stats.theilslopes(y, x, 0.90)
-    return float(found.slope), float(found.low_slope), float(found.high_slope)
+def theil_sen(x: Floats, y: Floats) -> tuple[float, float, float]:
+    """The median of the slopes between all pairs and its 90 % interval (Sen 1968, eq. 2.6); x all different."""
+    apart = x[:, None] - x
+    slopes = np.sort((y[:, None] - y)[apart > 0] / apart[apart > 0])
+    n, pairs = len(x), len(slopes)
+    ties = np.unique(y, return_counts=True)[1]
+    sigma = math.sqrt((n * (n - 1) * (2 * n + 5) - float(np.sum(ties * (ties - 1) * (2 * ties + 5)))) / 18)
+    reach = quantile_t(0.95, math.inf) * sigma
+    low, high = max(round((pairs - reach) / 2) - 1, 0), min(round((pairs + reach) / 2), pairs - 1)
+    return float(np.median(slopes)), float(slopes[low]), float(slopes[high])
 
 
 def _too_few(o: Observations, curve: Curve) -> Finding:

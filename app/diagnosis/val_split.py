@@ -15,6 +15,7 @@ LEAST_OFFSET = 0.01
 FEW_TOKENS, GOOD_TOKENS = 1_000_000, 10_000_000
 MUCH_LEAK = 0.01
 """Of validation's 32-token windows."""
+LEAK = "of validation's windows in train"
 HOW = "Split whole documents by a hash of their text, with 10 M validation tokens or more."
 
 
@@ -47,7 +48,8 @@ def judge(o: Observations) -> Finding | None:
         return Finding(
             "D15", "Validation split", "leaks", Level.warn,
             f"{o.leak_share:.1%} of validation's 32-token windows occur in train: the validation loss is too low by what was memorised of them.",
-            evidence=tuple(evidence), confidence="high", because=" ".join(facts), would_change="A split without common documents.", advice=HOW,
+            evidence=tuple(sorted(evidence, key=lambda one: one.name != LEAK)), confidence="high", because=" ".join(facts),
+            would_change="A split without common documents.", advice=HOW,
         )  # fmt: skip
     if abs(z_start) > LIMIT_AT_START and abs(start) > LEAST_OFFSET:
         return Finding(
@@ -86,7 +88,7 @@ def _facts(o: Observations) -> tuple[list[Evidence], list[str]]:
         if o.val_tokens < FEW_TOKENS:
             facts.append(f"Validation has {o.val_tokens:,} tokens; below {FEW_TOKENS:,} its documents decide its loss.")
     if o.leak_share is not None:
-        evidence.append(Evidence("of validation's windows in train", o.leak_share, "", limit=f"much: {MUCH_LEAK:.0%}"))
+        evidence.append(Evidence(LEAK, o.leak_share, "", limit=f"much: {MUCH_LEAK:.0%}"))
     if o.split_distance is not None and o.split_noise is not None:
         evidence.append(
             Evidence("distance of the token frequencies", o.split_distance, "nats", limit=f"99 % of random splits: {o.split_noise:.2g}")

@@ -77,6 +77,8 @@ def _offer(
         vocab = known.vocab
         dearer = preflight.flops_per_token(after.model, vocab) / preflight.flops_per_token(config.model, vocab)
         seconds = tokens / speed * dearer
+        if kind.key == "longer_eval":  # a forward pass over all windows, at the start and after its one step
+            seconds += 2 * after.eval.windows * after.model.block_size / (3 * speed)
     token = f"{ids.show('run', run.id)}.{rule or NO_RULE}.{kind.key}"
     return Offer(kind, question, rule, said, made, made.note, tokens, seconds, form_url(run, made, token))
 

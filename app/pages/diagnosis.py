@@ -10,9 +10,11 @@ from sqlalchemy import select
 
 from app import diagnoses, diagnosis_json, runs
 from app.contract import ids
+from app.contract.elsewhere import RunFacts
 from app.db import Tx
 from app.experiments import launching
 from app.experiments.offers import Offer, offers
+from app.experiments.plans import UNTOLD
 from app.i18n import MINUS, N_, Speech
 from app.pages.diagnosis_drawing import gauge
 from app.pages.rendering import now, page, speech_of
@@ -46,6 +48,7 @@ VERDICTS: dict[tuple[str, str], Word] = {
     ("D03", "over-fitting"): Word("warn", "parting", N_("over-fitting"), N_("Over-fitting")),
 }
 NOTHING = VERDICTS["D01", "not enough data"]
+PENDING = NOTHING._replace(words=N_("Being diagnosed"))
 LEVELS = {
     "critical": ("bad", "alert"), "warn": ("warn", "alert"), "info": ("t2", "info"), "ok": ("ok", "check"), "unknown": ("t3", "info"),
 }  # fmt: skip
@@ -155,8 +158,10 @@ def card(tx: Tx, run: Run, speech: Speech, row: Diagnosis | None) -> dict[str, A
         for one, view in zip(findings, views, strict=True)
         if one["level"] == "unknown" and view is not head and one["rule"] != "D02"
     ]
-    word = word_of(row.rule, row.verdict, row.level) if row and row.rule else NOTHING
-    offered = [_offer(one, speech) for one in offers(tx, run, findings, row.verdict if row else "")] if row else []
+    pending = row is None and run.best_val is not None
+    word = word_of(row.rule, row.verdict, row.level) if row and row.rule else PENDING if pending else NOTHING
+    possible = offers(tx, run, findings, row.verdict) if row else []
+    offered = [_offer(one, speech) for one in possible]
     tried = launching.listing(tx, run)
     first = [one for one in offered if one.asked and one.url and one.kind not in {row.kind for row in tried}]
     rest = [one for one in offered if one not in first]
@@ -171,18 +176,19 @@ def card(tx: Tx, run: Run, speech: Speech, row: Diagnosis | None) -> dict[str, A
     return {
         "run_url": f"/runs/{ids.show('run', run.id)}",
         "diagnosis": row,
-        "pending": row is None and run.best_val is not None,
+        "pending": pending,
         "word": word._replace(words=_words(word, head, speech)),
         "head": head,
         "findings": shown[:SHOWN],
         "more_findings": shown[SHOWN:],
         "healthy": healthy,
         "waiting": waiting,
-        "asks": _asks(run, findings),
+        "asks": _asks(run, findings, speech),
         "gauge": _gauge(findings, speech),
         "refused": next((one["sentence"] for one in findings if one["rule"] == "D02" and one["level"] == "unknown"), ""),
         "gain": _gain(findings, band, speech) if not run.ended_at else None,
         "offers": first[:FIRST_OFFERS],
+        "untold": speech(UNTOLD) if not first and any(one.why == UNTOLD for one in possible) else "",
         "more_offers": [*first[FIRST_OFFERS:], *rest],
         "experiments": [_experiment(one, speech) for one in tried],
         "experiment_of": _is_experiment(tx, run, speech),
@@ -307,8 +313,11 @@ def _is_experiment(tx: Tx, run: Run, speech: Speech) -> dict[str, str] | None:
             "sentence": shown["sentence"], "word": speech(OUTCOMES[row.outcome][2]) if row.outcome else ""}  # fmt: skip
 
 
-def _asks(run: Run, findings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Facts that somebody could still supply, of those that a verdict waits for."""
+def _asks(run: Run, findings: Sequence[Mapping[str, Any]], speech: Speech) -> list[str]:
+    """Titles of the facts that somebody could still supply, first those that a verdict waits for."""
     imported = run.telemetry.get("imported") or {}
     wanted = [name for one in findings for name in one["missing"]]
-    return list(dict.fromkeys([*wanted, *imported.get("asks", ())])) if imported else []
+    titles = {name: str(info.title) for name, info in RunFacts.model_fields.items()}
+    titles["config"] = N_("Config file or command line")  # where every other fact stands
+    names = [*wanted, *imported.get("asks", ())] if imported else []
+    return list(dict.fromkeys(speech(titles.get(name, titles["config"])) for name in names))

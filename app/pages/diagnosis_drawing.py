@@ -23,20 +23,22 @@ def gauge(
         if reach <= value <= HIGH
     )
     middle = -0.15 if reach == LOW else reach / 2
-    ticks = [value for value in (reach, middle, -SLOPE, 0.0, SLOPE) if value == 0 or abs(x(value) - zero) > 22]
+    tight = 360 - zero < 110  # the zone's name would stand on the word at the edge, which then stands below
+    right_ones = () if 360 - zero < 75 else (0.0,) if tight else (0.0, SLOPE)
+    ticks = [value for value in (reach, middle, -SLOPE, *right_ones) if value == 0 or abs(x(value) - zero) > 22]
     marks = "".join(f'<text x="{max(14.0, x(value)):.1f}" y="66">{_short(value)}</text>' for value in ticks)
     point = max(18.0, min(342.0, at))
     return Markup(
         '<svg class="gauge" viewBox="0 0 360 76" role="img" aria-label="{label}">'
         '<g fill="var(--text-3)"><text x="0" y="10">{improving}</text><text x="{zero}" y="10" text-anchor="middle" fill="var(--text-2)" font-weight="600">{zone}</text>'
-        '<text x="360" y="10" text-anchor="end">{worse}</text></g>'
+        '<text x="360" y="{below}" text-anchor="end">{worse}</text></g>'
         '<rect x="{a}" y="18" width="{width}" height="32" rx="3" fill="var(--sunken)" stroke="var(--line)"/>'
         '<path d="M0 34h360" stroke="var(--line-strong)" stroke-opacity=".5"/><path d="M{zero} 18v32" stroke="var(--text-3)" stroke-dasharray="2 2"/>'
         '<path d="M{left} 34H{right}" stroke="{colour}" stroke-width="2"/>{ends}<circle cx="{at}" cy="34" r="5" fill="{colour}" stroke="var(--surface)" stroke-width="2"/>'
         '<g fill="var(--text-3)" text-anchor="middle">{marks}</g>'
         '<text x="{point}" y="25" text-anchor="middle" fill="var(--text)" font-weight="600">{number}</text></svg>'
     ).format(
-        label=label, improving=words[0], zone=words[1], worse=words[2], a=f"{a:.1f}", width=f"{b - a:.1f}", zero=f"{zero:.1f}",
+        label=label, improving=words[0], zone=words[1], worse=words[2], below=66 if tight else 10, a=f"{a:.1f}", width=f"{b - a:.1f}", zero=f"{zero:.1f}",
         left=f"{left:.1f}", right=f"{right:.1f}", at=f"{at:.1f}", point=f"{point:.1f}", colour=colour, number=number,
         ends=Markup(ends), marks=Markup(marks),  # noqa: S704 - numbers and our own colours only
     )  # fmt: skip

@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 from app import diagnoses, foreign_runs, runs
 from app.contract import ids
 from app.contract.elsewhere import FactsChange, LogImport, RunFacts
-from app.db import Tx
+from app.contract.states import ACTIVE
+from app.db import Database, Tx
 from app.errors import FieldError, Invalid, TooLarge, from_pydantic
 from app.foreign.log import NOTES, NotALog
 from app.i18n import Speech
@@ -29,7 +30,7 @@ def form(request: Request) -> HTMLResponse:
 
 @router.post("/runs/import/log")
 def take_in(request: Request, posted: Posted) -> Response:
-    state = request.app.state
+    state, moment = request.app.state, now(request)
     typed = dict(posted.pairs)
     try:
         asked, data = read(posted)
@@ -42,6 +43,7 @@ def take_in(request: Request, posted: Posted) -> Response:
         return _form(request, typed, list(error.errors))
     except (NotALog, TooLarge) as error:
         return _form(request, typed, [FieldError("", error.detail)])
+    _diagnose(state.db, number, moment)
     return RedirectResponse(f"/runs/{ids.show('run', number)}", 303)
 
 
@@ -77,7 +79,10 @@ def fields(names: tuple[str, ...]) -> list[tuple[str, FieldInfo]]:
 @router.post("/runs/{text_id}/facts")
 def supply(request: Request, text_id: str, posted: Posted) -> Response:
     moment = now(request)
-    given = {key: posted.one(key) for key in RunFacts.model_fields if posted.one(key)}
+    given: dict[str, Any] = {key: posted.one(key) for key in RunFacts.model_fields if posted.one(key)}
+    given |= {
+        key: None for key in posted.all("supplied") if key in RunFacts.model_fields and key not in given
+    }  # taken back
     texts = {key: posted.one(key) for key in ("config", "args") if posted.one(key)}
     try:
         change = FactsChange.model_validate({"facts": given} | texts)
@@ -87,8 +92,21 @@ def supply(request: Request, text_id: str, posted: Posted) -> Response:
     def work(tx: Tx) -> None:
         foreign_runs.supply(tx, runs.get(tx, text_id), change, now=moment)
 
-    request.app.state.db.write(work)
+    db = request.app.state.db
+    db.write(work)
+    with db.read() as tx:
+        number = runs.get(tx, text_id).id
+    _diagnose(db, number, moment)
     return RedirectResponse(f"/runs/{text_id}#imported", 303)
+
+
+def _diagnose(db: Database, number: int, moment: float) -> None:
+    """At once, so that the page that is shown next is of what has just been told; not while a long log is being read."""
+    with db.read() as tx:
+        run = tx.session.get_one(Run, number)
+        made = None if run.state in ACTIVE else diagnoses.diagnose(tx, run)
+    if made is not None:
+        db.write(lambda tx: diagnoses.keep(tx, number, made, now=moment))
 
 
 def card(tx: Tx, run: Run, speech: Speech) -> dict[str, Any]:
@@ -102,15 +120,23 @@ def card(tx: Tx, run: Run, speech: Speech) -> dict[str, Any]:
         for name, info in RunFacts.model_fields.items()
         if facts.get(name) is not None
     ]
+    findings = _findings(tx, run)
+    wanted = [
+        name
+        for one in findings
+        for name in one.get("missing", ())
+        if name in RunFacts.model_fields and name not in told["asks"]
+    ]
     return {
         "elsewhere": {
             "format": foreign_runs.KINDS.get(told["format"], told["format"]),
             "known": known,
             "configured": len(told["known"]),
             "notes": [said(note, speech) for note in told["notes"]],
-            "asks": fields(tuple(told["asks"])),
+            "asks": fields((*told["asks"], *dict.fromkeys(wanted))),
+            "supplied": [(name, RunFacts.model_fields[name], as_typed(value)) for name, value in supplied.items()],
             "asks_config": "config" in told["asks"],
-            "waiting": _waiting(tx, run, speech),
+            "waiting": _waiting(findings, speech),
             "resumes": len(told["told"]["log"]["resumes"]),
         }
     }
@@ -125,12 +151,17 @@ def _shown(value: Any, speech: Speech) -> str:
     return speech.number(value) if isinstance(value, int) else str(as_typed(value))
 
 
-def _waiting(tx: Tx, run: Run, speech: Speech) -> list[tuple[str, list[str]]]:
-    """(fact, verdicts that wait for it), by the newest diagnosis."""
+def _findings(tx: Tx, run: Run) -> list[dict[str, Any]]:
+    """By the newest diagnosis; one from before the last fact was supplied would ask for it again."""
     kept = tx.session.get(Diagnosis, run.id)
-    found = kept.findings if kept is not None else diagnoses.diagnose(tx, run).findings
+    fresh = kept is not None and kept.signature == diagnoses.signature(tx, run)
+    return kept.findings if kept is not None and fresh else diagnoses.diagnose(tx, run).findings
+
+
+def _waiting(findings: list[dict[str, Any]], speech: Speech) -> list[tuple[str, list[str]]]:
+    """(fact, verdicts that wait for it)."""
     verdicts: dict[str, list[str]] = {}
-    for finding in found:
+    for finding in findings:
         for name in finding.get("missing", ()):  # what is no fact of its own stands in the config
             asked = name if name in RunFacts.model_fields else "config"
             verdicts.setdefault(asked, []).append(speech(finding["subject"]))

@@ -21,7 +21,7 @@ class Renderer:
 
     def __init__(self) -> None:
         folder = settings.assets() / "templates"
-        self.catalogues = i18n.load(folder)
+        self.catalogues = i18n.Catalogues(folder)
         self.environment = Environment(
             loader=FileSystemLoader(folder),
             autoescape=True,

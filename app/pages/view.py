@@ -59,6 +59,7 @@ class RunView:
         meanings = OF_A_LOG if "imported" in run.telemetry else MEANING
         self.word, self.meaning = speech(word), speech(meanings[RunState(run.state)])
         imported = run.telemetry.get("imported")
+        self.mfu_peak: float | None = (imported or {}).get("facts", {}).get("mfu_peak_flops")  # that its log divides by
         self._known: frozenset[str] | None = None if imported is None else frozenset(imported.get("known", ()))
         self.colour = TONE_COLOUR.get(self.tone, "var(--line-strong)")
         self.active, self.ended = run.state in ACTIVE, run.state in ENDED
