@@ -34,7 +34,7 @@ def chart(
     """Series of several runs, thinned to about `width` points that keep every extreme.
 
     A key that ends in "/" stands for all series below it. `lo` and `hi` are in units of the axis. Values that
-    are not finite are null in `y` and named in `non_finite`. Merged curves of the keys in `mean` have the means of
+    are not finite are null in `y` and named in `non_finite`. There is an `x` on every axis but that of steps. Merged curves of the keys in `mean` have the means of
     their buckets as well. The cost depends on `width`, not on the runs' length.
     """
     if axis not in AXES:
@@ -47,8 +47,9 @@ def chart(
         found = expanded(tx, run_id, keys, left)
         left -= len(found)
         place = ruler(tx, run_id, axis)
+        across = None if axis == "step" else place  # on the axis of steps, x is the step
         window = _steps_between(tx, run_id, axis, place, lo, hi)
-        curves = {key: _curve(tx, run_id, key, place, window, buckets) for key in found}
+        curves = {key: _curve(tx, run_id, key, across, window, buckets) for key in found}
         for key in curves.keys() & set(mean):
             if curves[key]["merged"]:
                 step, y = means.read(tx.raw, run_id, key, *window, buckets)
@@ -58,13 +59,13 @@ def chart(
 
 
 def _curve(
-    tx: Tx, run_id: int, key: str, place: Ruler, window: tuple[int | None, int | None], buckets: int
+    tx: Tx, run_id: int, key: str, across: Ruler | None, window: tuple[int | None, int | None], buckets: int
 ) -> dict[str, Any]:
     points = series.read(tx.raw, run_id, key, *window, buckets)
     finite = np.isfinite(points.value)
     return {
         "step": points.step.tolist(),
-        "x": _listed(place(points.step)),
+        **({"x": _listed(across(points.step))} if across else {}),
         "y": _listed(points.value),
         "total": points.total,
         "merged": points.merged,

@@ -32,7 +32,7 @@ class Means(TypedDict):
 
 class Curve(TypedDict):
     step: list[int]
-    x: list[float | None]
+    x: NotRequired[list[float | None]]  #: on the axis of steps it is `step` itself
     y: list[float | None]
     total: int
     merged: bool
@@ -82,7 +82,7 @@ def chart(
     ] = None,
 ) -> Response:
     """Down-sampled so that no spike is lost: smallest and largest value of every bucket, first and last point, every
-    value that is not finite (null in `y`, named in `non_finite`). `merged` says whether points were left out, `total`
+    value that is not finite (null in `y`, named in `non_finite`). `x` is there on every axis but that of steps. `merged` says whether points were left out, `total`
     how many the window holds; give two points a pixel, and each spike has a pixel of its own.
     `cursor` is where a stream goes on (`/stream?since=`). Answers 304 to a matching If-None-Match.
     """

@@ -4,6 +4,7 @@ from typing import Any
 
 from app import datasets, preflight, workers
 from app.contract import ids
+from app.contract.config import RunConfig
 from app.contract.dataset import Manifest
 from app.contract.sweep import SweepSpec
 from app.db import Tx
@@ -34,7 +35,7 @@ def estimate(tx: Tx, spec: SweepSpec) -> dict[str, Any]:
                 "arm": one.arm, "label": arms.name_of(one.arm), "runs": 0, "new": 0, "seconds": flight.seconds,
                 "tokens": flight.total_tokens, "flops": flight.flops, "disk": flight.checkpoints_bytes,
                 "parameters": flight.parameters, "total_decay": flight.total_decay, "init_keep": flight.init_keep,
-                "verdict": str(getattr(flight.decay_verdict, "value", flight.decay_verdict)), "timescale_epochs": flight.timescale_epochs,
+                "verdict": _verdict(one.config, flight), "timescale_epochs": flight.timescale_epochs,
                 "warnings": tight,
             }  # fmt: skip
         arm = shown[key]
@@ -80,6 +81,13 @@ def _dataset(tx: Tx, text: str) -> Dataset | None:
         if text == "builtin":
             return None
         raise Invalid([FieldError("/config/data/dataset", f"There is no dataset {text[:80]}.")]) from None
+
+
+def _verdict(config: RunConfig, flight: preflight.Preflight) -> str:
+    """What λ can do in the run; "gradient" where it is L2 in the gradient, which takes no share off."""
+    if config.optim.optimizer == "adam_l2" and config.optim.weight_decay > 0:
+        return "gradient"
+    return str(getattr(flight.decay_verdict, "value", flight.decay_verdict))
 
 
 def _speeds(tx: Tx, worker: str | None) -> dict[str, float]:
