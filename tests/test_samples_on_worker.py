@@ -63,7 +63,7 @@ def test_text_is_written_by_a_run_that_trains_and_from_its_checkpoints(server, w
     # the agent tidies up once the server has accepted the end
     jobs = worker.home / "jobs"
     wait_until(
-        lambda: len(list(jobs.iterdir())) == 1,
+        lambda: len(list(jobs.iterdir())) <= 1,
         90,
         lambda: (
             f"more than the preparation's folder stays: {[[one.name, *(f.name for f in one.iterdir())] for one in jobs.iterdir()]}"
