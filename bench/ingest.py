@@ -98,6 +98,7 @@ def measure(title: str, senders: int, batches: int, steps_each: int) -> None:
 def main() -> None:
     measure("1 sender, 10,000 points a batch", senders=1, batches=200, steps_each=3333)
     measure("8 senders, 33 steps × 3 metrics a batch", senders=8, batches=250, steps_each=33)
+    measure("8 senders, one step × 3 metrics a batch", senders=8, batches=400, steps_each=1)
     measure("8 senders, 333 steps × 3 metrics a batch", senders=8, batches=100, steps_each=333)
 
 
