@@ -28,6 +28,16 @@ Url = Annotated[str | None, typer.Option("--url", help="The server; else $PLATEA
 Token = Annotated[str | None, typer.Option("--token", help="Else $PLATEAU_TOKEN, else this machine's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 RunId = Annotated[str, typer.Argument(help="A run's id, r-0001.")]
+Lr = Annotated[float | None, typer.Option(help="Peak learning rate.")]
+WeightDecay = Annotated[float | None, typer.Option(help="λ, decoupled.")]
+DatasetOption = Annotated[str | None, typer.Option(help="A dataset's id or name; builtin is always there.")]
+SetFields = Annotated[
+    list[str] | None, typer.Option("--set", help="Any field: section.field=value, as schedule.min_lr=0.")
+]
+ForPeople = Annotated[str | None, typer.Option(help="For people.")]
+Notes = Annotated[str | None, typer.Option(help="Free text.")]
+OnWorker = Annotated[str | None, typer.Option("--on", help="Only this worker may take it, w-02.")]
+WatchIt = Annotated[bool, typer.Option("--watch", help="Stay and watch it.")]
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Where Plateau keeps its data; else $PLATEAU_HOME.")]
 PortOption = Annotated[int, typer.Option("--port", envvar="PLATEAU_PORT", min=1, max=65535, help="The server's port.")]
 DataRoots = Annotated[
@@ -75,19 +85,17 @@ def worker(context: typer.Context) -> None:
 @app.command()
 def launch(
     preset: Annotated[str | None, typer.Option(help="tiny, shakespeare, fineweb-40m, gpt2-124m.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="A dataset's id or name; builtin is always there.")] = None,
+    dataset: DatasetOption = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="λ, decoupled.")] = None,
+    lr: Lr = None,
+    weight_decay: WeightDecay = None,
     seed: Annotated[int | None, typer.Option(help="Initial weights and order of data.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any field: section.field=value, as schedule.min_lr=0.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    set_: SetFields = None,
+    name: ForPeople = None,
     tag: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
-    notes: Annotated[str | None, typer.Option(help="Free text.")] = None,
-    on: Annotated[str | None, typer.Option("--on", help="Only this worker may take it, w-02.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,
+    notes: Notes = None,
+    on: OnWorker = None,
+    watch: WatchIt = False,
     url: Url = None,
     token: Token = None,
     as_json: AsJson = False,
@@ -95,15 +103,11 @@ def launch(
     """Queue a run; a worker takes it as soon as its dataset is ready."""
     import uuid
 
-    config: dict[str, Any] = {}
     direct = {
         "data.dataset": dataset, "schedule.steps": steps, "schedule.lr": lr,
         "optim.weight_decay": weight_decay, "system.seed": seed,
     }  # fmt: skip
-    for key, value in [*direct.items(), *(_assignment(text) for text in set_ or ())]:
-        if value is not None or key not in direct:
-            section, _, field = key.partition(".")
-            config.setdefault(section, {})[field] = value
+    config = configured(direct, set_)
     body = {"preset": preset, "config": config, "name": name, "tags": tag, "notes": notes, "worker": on}
     asked = {key: value for key, value in body.items() if value is not None}
     with Rest(place(url, token)) as rest:
@@ -237,6 +241,16 @@ def _act(run: str, verb: str, url: str | None, token: str | None, as_json: bool)
         _print(changed)
     else:
         typer.echo(f"{changed['id']} {changed['name']}: {changed['state']}, {changed['meaning']}.")
+
+
+def configured(direct: dict[str, Any], set_: list[str] | None) -> dict[str, Any]:
+    """{"schedule.lr": 1e-3} and --set's assignments as {"schedule": {"lr": 1e-3}}: options that were given, then --set over them."""
+    config: dict[str, Any] = {}
+    given = [(key, value) for key, value in direct.items() if value is not None]
+    for key, value in [*given, *(_assignment(text) for text in set_ or ())]:
+        section, _, field = key.partition(".")
+        config.setdefault(section, {})[field] = value
+    return config
 
 
 def _assignment(text: str, form: str = "--set takes section.field=value, as schedule.min_lr=0") -> tuple[str, Any]:

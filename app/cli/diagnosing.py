@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.commands import AsJson, RunId, Token, Url, _assignment, _print, app
+from app.cli.commands import AsJson, RunId, Token, Url, _assignment, _print, app, configured
 from app.cli.rest import FAILED, NOT_FOUND, REFUSED, USAGE, CliError, Rest, place
 
 RUN = re.compile(r"r-[0-9]{1,18}")
@@ -72,11 +72,7 @@ def experiment(
             found = rest.get(f"runs/{run}/experiments")
             _print(found) if as_json else _list(found | {"run": run})
             return
-        config: dict[str, Any] = {}
-        for key, value in (_assignment(text) for text in set_ or ()):
-            section, _, field = key.partition(".")
-            config.setdefault(section, {})[field] = value
-        body = {"kind": kind, "config": config, "name": name, "worker": on}
+        body = {"kind": kind, "config": configured({}, set_), "name": name, "worker": on}
         made = rest.post_once(
             f"runs/{run}/experiments", {k: v for k, v in body.items() if v is not None}, key=str(uuid.uuid4())
         )

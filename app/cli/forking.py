@@ -4,7 +4,22 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.commands import AsJson, RunId, Token, Url, _assignment, _print, app
+from app.cli.commands import (
+    AsJson,
+    ForPeople,
+    Lr,
+    Notes,
+    OnWorker,
+    RunId,
+    SetFields,
+    Token,
+    Url,
+    WatchIt,
+    WeightDecay,
+    _print,
+    app,
+    configured,
+)
 from app.cli.rest import USAGE, CliError, Rest, place
 
 
@@ -18,17 +33,15 @@ def fork(
         str | None, typer.Option(help="Bring the learning rate to zero: in 200 steps, or in 10% of the whole run.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the whole run, those before the fork included.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="λ, decoupled.")] = None,
+    lr: Lr = None,
+    weight_decay: WeightDecay = None,
     dataset: Annotated[str | None, typer.Option(help="Other data of the same vocabulary.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other field: section.field=value, as optim.beta2=0.99.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    set_: SetFields = None,
+    name: ForPeople = None,
     tag: Annotated[list[str] | None, typer.Option(help="Repeatable; else the run's own.")] = None,
-    notes: Annotated[str | None, typer.Option(help="Free text.")] = None,
-    on: Annotated[str | None, typer.Option("--on", help="Only this worker may take it, w-02.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,
+    notes: Notes = None,
+    on: OnWorker = None,
+    watch: WatchIt = False,
     url: Url = None,
     token: Token = None,
     as_json: AsJson = False,
@@ -36,14 +49,10 @@ def fork(
     """Queue a new run that starts from a checkpoint of RUN, with what you change."""
     import uuid
 
-    config: dict[str, Any] = {}
     direct = {
         "schedule.steps": steps, "schedule.lr": lr, "optim.weight_decay": weight_decay, "data.dataset": dataset,
     }  # fmt: skip
-    given = [(key, value) for key, value in direct.items() if value is not None]
-    for key, value in [*given, *(_assignment(text) for text in set_ or ())]:
-        section, _, field = key.partition(".")
-        config.setdefault(section, {})[field] = value
+    config = configured(direct, set_)
     body = {
         **_place(at), "config": config, "cooldown": _length(cooldown) if cooldown else None,
         "name": name, "tags": tag, "notes": notes, "worker": on,

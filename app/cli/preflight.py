@@ -4,42 +4,48 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.commands import AsJson, Token, Url, _assignment, _print, app
+from app.cli.commands import (
+    AsJson,
+    DatasetOption,
+    Lr,
+    OnWorker,
+    SetFields,
+    Token,
+    Url,
+    WeightDecay,
+    _print,
+    app,
+    configured,
+)
 from app.cli.rest import Rest, place
 
 
 @app.command()
 def preflight(
     preset: Annotated[str | None, typer.Option(help="Starting point, as for plateau launch.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="A dataset's id or name; builtin is always there.")] = None,
+    dataset: DatasetOption = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="λ, decoupled.")] = None,
+    lr: Lr = None,
+    weight_decay: WeightDecay = None,
     decayed: Annotated[
         str | None, typer.Option(help="Which tensors decay: weights, matrices, all, or pattern with --pattern.")
     ] = None,
     pattern: Annotated[
         str | None, typer.Option(help="Names of the tensors that decay, as 'transformer.h.*.weight !*.ln_*'.")
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any field: section.field=value, as schedule.min_lr=0.")
-    ] = None,
-    on: Annotated[str | None, typer.Option("--on", help="Only this worker may take it, w-02.")] = None,
+    set_: SetFields = None,
+    on: OnWorker = None,
     names: Annotated[bool, typer.Option("--names", help="Also every name, and whether it decays.")] = False,
     url: Url = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a run would cost and what its weight decay would do; nothing is launched."""
-    config: dict[str, Any] = {}
     direct = {
         "data.dataset": dataset, "schedule.steps": steps, "schedule.lr": lr, "optim.weight_decay": weight_decay,
         "optim.decayed": decayed or ("pattern" if pattern else None), "optim.decay_pattern": pattern,
     }  # fmt: skip
-    given = [(key, value) for key, value in direct.items() if value is not None]
-    for key, value in [*given, *(_assignment(text) for text in set_ or ())]:
-        section, _, field = key.partition(".")
-        config.setdefault(section, {})[field] = value
+    config = configured(direct, set_)
     body = {"preset": preset, "config": config, "worker": on}
     with Rest(place(url, token)) as rest:
         found = rest.post("preflight", {key: value for key, value in body.items() if value is not None})
