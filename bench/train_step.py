@@ -11,6 +11,7 @@ processor: no loop around them can be faster than that. Without CUDA the GPU's r
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.rows import CHUNKED, ROWS, Row
+from worker import allocator
 from worker.cross_entropy import rows_for
 
 EQUAL_STEPS = 5
@@ -37,7 +39,11 @@ class Side:
 
     def __init__(self, which: str, row: Row, data: Path) -> None:
         command = [sys.executable, str(SIDE), which, json.dumps(row._asdict()), str(data)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # As the product's agent starts a run on a CPU.
+        added = allocator.huge_pages(os.environ) if which == "plateau" and row.device == "cpu" else {}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **added}
+        )
         self.said = self._answer()
 
     def ask(self, *words: object) -> Any:

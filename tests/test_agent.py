@@ -1,6 +1,7 @@
 """The agent: claims, children and what becomes of a run when any of them dies. The trainer is a fake without torch."""
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from fake_trainer import loss
 from fakes import COMMANDS, MANIFEST_FILES, FakeServer, claim, manifest
 
 from app.contract.protocol import WorkerInfo
-from worker import datasets
+from worker import allocator, datasets
 from worker.agent import Agent, HomeInUse, Slot, instance_of, lock, slots_for
 from worker.client import Client
 
@@ -324,7 +325,7 @@ def test_a_slot_per_device_within_the_visible_ones():
     two = [{"kind": "cuda", "name": "x"}, {"kind": "cuda", "name": "x"}]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots_for(two)] == ["0", "1"]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots_for(two, "2,GPU-abc")] == ["2", "GPU-abc"]
-    assert slots_for([{"kind": "cpu", "name": "x"}]) == [Slot("cpu", {})]
+    assert slots_for([{"kind": "cpu", "name": "x"}]) == [Slot("cpu", allocator.huge_pages(os.environ))]
 
 
 def test_a_home_is_one_workers_and_keeps_its_instance(tmp_path):

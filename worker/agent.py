@@ -8,6 +8,7 @@ and to outlive its children's out-of-memory deaths. `turn(now)` does what is due
 import fcntl
 import json
 import logging
+import os
 import secrets
 import signal
 import threading
@@ -19,6 +20,7 @@ from typing import IO, NamedTuple
 
 from app.contract.protocol import PROTOCOL, Claim, ClaimRequest, WorkerInfo
 from app.contract.states import JobKind
+from worker import allocator
 from worker.assignment import COMMANDS, Assignment
 from worker.client import Backoff, Client, Refused, ServerAway, Unauthorized, WorkerError, WrongProtocol
 from worker.folders import left_behind, write_durably
@@ -58,7 +60,8 @@ def slots_for(devices: Sequence[Mapping[str, object]], visible: str = "") -> lis
             memory = (Memory(f"cuda:{index}", free),) if isinstance(free, float | int) else ()
             slots.append(Slot("cuda:0", {VISIBLE: name}, memory))
         else:
-            slots.append(Slot(str(device["kind"]), {}))
+            kind = str(device["kind"])
+            slots.append(Slot(kind, allocator.huge_pages(os.environ) if kind == "cpu" else {}))
     return slots
 
 
