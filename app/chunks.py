@@ -64,6 +64,33 @@ def pack(steps: Steps, values: Values) -> Packed:
     )  # fmt: skip
 
 
+def extended(old: Packed, steps: Steps, values: Values) -> Packed | None:
+    """`old` with ascending points behind it, from its summary and without a look at its own points: a third of the cost.
+
+    None where these have to be packed together: more than a chunk holds, steps without a rhythm, something not finite.
+    """
+    size = old.size + len(steps)
+    if size > SEALED or old.steps is not None or old.min is None or old.max is None:
+        return None
+    first, last, stride = int(steps[0]), int(steps[-1]), old.stride
+    if old.size == 1:
+        stride = first - old.last_step
+    if first - old.last_step != stride or (len(steps) > 1 and (steps[1:] - steps[:-1] != stride).any()):
+        return None
+    added = values.tolist()  # so few that Python is faster than numpy
+    total = old.sum + sum(added)
+    if not math.isfinite(total):  # one of them is not, or their sum is beyond float64
+        return None
+    low, high = min(added), max(added)
+    lower, higher = low < old.min, high > old.max
+    return Packed(
+        size, old.first_step, last, stride, low if lower else old.min, high if higher else old.max, total,
+        int(steps[added.index(low)]) if lower else old.min_step,
+        int(steps[added.index(high)]) if higher else old.max_step,
+        old.non_finite, None, old.values + values.astype("<f8", copy=False).tobytes(),
+    )  # fmt: skip
+
+
 def unpack_steps(count: int, first_step: int, stride: int, packed: bytes | None) -> Steps:
     if packed is None:
         return np.arange(first_step, first_step + stride * count, stride, dtype=np.int64)
@@ -79,7 +106,7 @@ def unpack_values(packed: bytes) -> Values:
 def ordered(steps: Steps, values: Values) -> tuple[Steps, Values]:
     """Ascending and without repeats: of points at the same step the one that came last stays."""
     assert len(steps) == len(values), f"{len(steps)} steps but {len(values)} values"
-    if (steps[1:] > steps[:-1]).all():
+    if len(steps) == 1 or (steps[1:] > steps[:-1]).all():
         return steps, values
     order = np.argsort(steps, kind="stable")
     steps, values = steps[order], values[order]

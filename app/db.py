@@ -5,14 +5,15 @@ meanwhile goes into the same BEGIN IMMEDIATE … COMMIT, so that one fsync ackno
 snapshots on pooled connections and never wait for the writer.
 """
 
+import asyncio
 import logging
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,7 +22,7 @@ from sqlalchemy import Connection, QueuePool, RootTransaction, create_engine, in
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.errors import Overloaded, PlateauError, StorageFull
+from app.errors import Overloaded, PlateauError, StorageFull, beyond_storage
 
 T = TypeVar("T")
 
@@ -100,13 +101,17 @@ class Tx:
             self._outer.close()
 
 
+Waiter = Future[Any] | asyncio.Future[Any]
+"""Of a thread that waits, or of the event loop."""
+
+
 class _Request(NamedTuple):
     fn: Callable[[Tx], Any]
-    future: Future[Any]
+    future: Waiter
 
 
 class _Outcome(NamedTuple):
-    future: Future[Any]
+    future: Waiter
     result: Any = None
     error: BaseException | None = None
 
@@ -157,14 +162,23 @@ class Database:
     def submit(self, fn: Callable[[Tx], T]) -> Future[T]:
         """The same without waiting. Cancelling the future before its turn drops the request."""
         future: Future[T] = Future()
+        self._enqueue(_Request(fn, future))
+        return future
+
+    async def written(self, fn: Callable[[Tx], T]) -> T:
+        """`write` for the event loop. All that one commit acknowledges wakes the loop once."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._enqueue(_Request(fn, future))
+        return await future
+
+    def _enqueue(self, request: _Request) -> None:
         with self._wake:
             if self._closing:
                 raise Overloaded("The server is stopping; try again when it is back.")
             if len(self._waiting) >= WAITING:
                 raise Overloaded(f"{WAITING} requests are waiting to be written already; try again in a moment.")
-            self._waiting.append(_Request(fn, future))
+            self._waiting.append(request)
             self._wake.notify()
-        return future
 
     def close(self) -> None:
         """Finish what waits, fold the WAL into the file and let go of it. Repeated calls do nothing."""
@@ -192,8 +206,7 @@ class Database:
                 if not self._waiting:
                     return
             outcomes = self._commit_group()
-            for outcome in outcomes:
-                _deliver(outcome)
+            _deliver_all(outcomes)
             for hook in self.on_commit if outcomes else ():
                 try:
                     hook()
@@ -204,14 +217,14 @@ class Database:
         """Everything that waits, in one transaction. Answers, refusals too, rest on rows that may not become
         durable, hence nobody hears anything before the commit; if it fails, all of them hear that."""
         raw = _driver(self._writer)
-        taken: list[Future[Any]] = []
+        taken: list[Waiter] = []
         outcomes: list[_Outcome] = []
         try:
             raw.execute("BEGIN IMMEDIATE")
             began = time.perf_counter()
             while self._waiting and len(taken) < GROUP and time.perf_counter() - began < GROUP_S:
                 request = self._waiting.popleft()
-                if request.future.set_running_or_notify_cancel():
+                if _still_waits(request.future):
                     taken.append(request.future)
                     outcomes.append(self._run(raw, request))
             raw.execute("COMMIT")
@@ -220,7 +233,7 @@ class Database:
                 raw.execute("ROLLBACK")
             if not taken:  # BEGIN failed: the one that waited longest hears why, the others have their turn next
                 first = self._waiting.popleft().future
-                taken = [first] if first.set_running_or_notify_cancel() else []
+                taken = [first] if _still_waits(first) else []
             return [_Outcome(future, error=translated(error)) for future in taken]
         return outcomes
 
@@ -249,6 +262,29 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return raw
 
 
+def _still_waits(future: Waiter) -> bool:
+    return not future.cancelled() if isinstance(future, asyncio.Future) else future.set_running_or_notify_cancel()
+
+
+def _deliver_all(outcomes: list[_Outcome]) -> None:
+    of_loops: defaultdict[asyncio.AbstractEventLoop, list[_Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if isinstance(outcome.future, asyncio.Future):
+            of_loops[outcome.future.get_loop()].append(outcome)
+        else:
+            _deliver(outcome)
+    for loop, its in of_loops.items():
+        with suppress(RuntimeError):  # it was closed: nobody waits any more
+            loop.call_soon_threadsafe(_deliver_those_that_wait, its)
+
+
+def _deliver_those_that_wait(outcomes: list[_Outcome]) -> None:
+    """On the event loop, where a request can have been given up since."""
+    for outcome in outcomes:
+        if not outcome.future.done():
+            _deliver(outcome)
+
+
 def _deliver(outcome: _Outcome) -> None:
     if outcome.error is not None:
         outcome.future.set_exception(outcome.error)
@@ -257,7 +293,9 @@ def _deliver(outcome: _Outcome) -> None:
 
 
 def translated(error: BaseException) -> BaseException:
-    """SQLite's complaints about the disk as errors that a client can act upon; anything else as it is."""
+    """SQLite's complaints about the disk or a number as errors that a client can act upon; anything else as it is."""
+    if isinstance(error, OverflowError):
+        return beyond_storage()
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, PlateauError) or not isinstance(cause, sqlite3.Error):
         return error

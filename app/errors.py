@@ -155,6 +155,11 @@ class Invalid(PlateauError):
         super().__init__(detail or "; ".join(f"{error.pointer} {error.message}".strip() for error in self.errors[:3]))
 
 
+def beyond_storage() -> Invalid:
+    """For the OverflowError of a whole number past SQLite's 64 bits, in a field that has no bound of its own."""
+    return Invalid([FieldError("", "has a number beyond what can be stored (2^63)")])
+
+
 class UnsupportedProtocol(PlateauError):
     """Worker and server speak different protocol versions; upgrade the older one."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from app import artifacts, events, feed, ingest, jobs, runs, series
+from app import appending, artifacts, events, feed, ingest, jobs, runs, series
 from app.contract import ids
 from app.contract.elsewhere import FactsChange, LogImport, RunFacts
 from app.contract.protocol import LEASE_S
@@ -100,7 +100,7 @@ def put(tx: Tx, run_id: int, columns: Mapping[str, Column]) -> None:
     """Points of a log, all of them."""
     if not columns:
         return
-    series.append(tx.raw, run_id, columns)
+    appending.append(tx.raw, run_id, columns)
     last = max(int(steps.max()) for steps, _ in columns.values())
     tx.raw.execute("UPDATE runs SET step = max(step, ?) WHERE id = ?", (last, run_id))
     speeds = columns.get("train/tok_per_s")

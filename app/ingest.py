@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app import (
+    appending,
     checkpoints,
     datasets,
     drift,
@@ -91,6 +92,7 @@ def _columns(found: Any) -> dict[str, Column]:
     if not isinstance(found, dict):
         raise Invalid([FieldError("/columns", "must be an object: {key: {step: […], value: […]}}")])
     columns, points = {}, 0
+    read: tuple[list[int], NDArray[np.int64]] | None = None  # most often all keys have the same steps
     for key, column in found.items():
         pointer = f"/columns/{key[:80].replace('~', '~0').replace('/', '~1')}"
         if len(key) > 200 or not KEY.fullmatch(key):
@@ -106,7 +108,9 @@ def _columns(found: Any) -> dict[str, Column]:
                 [FieldError("/columns", f"has more than {protocol.BATCH_MAX_POINTS:,} points; send several batches")]
             )
         if steps:
-            columns[key] = (_steps(steps, pointer), _values(values, pointer))
+            if read is None or read[0] != steps or set(map(type, steps)) != {int}:  # 1 == True
+                read = steps, _steps(steps, pointer)
+            columns[key] = (read[1], _values(values, pointer))
     return columns
 
 
@@ -145,10 +149,11 @@ def accept(tx: Tx, job_id: int, batch: ParsedBatch, *, now: float, lease_s: floa
         workers.heard(tx, held.claimed_by, now=now)
     if held.kind == JobKind.train.value:
         assert held.run_id is not None
+        assert held.run_state is not None
         fresh = batch.seq == acked and acked > held.acked_seq
         if fresh:
             _run(tx, held, held.run_id, batch, now)
-        runs.heard(tx, held.run_id, training=fresh and bool(batch.columns), now=now)
+        runs.heard(tx, held.run_id, held.run_state, training=fresh and bool(batch.columns), now=now)
     elif batch.seq > held.acked_seq:
         _other(tx, held, batch, now)
     return Ack(acked_seq=acked, lease_s=lease_s, commands=held.commands)
@@ -169,11 +174,12 @@ def _run(tx: Tx, held: jobs.Held, run_id: int, batch: ParsedBatch, now: float) -
 
 def _points(tx: Tx, held: jobs.Held, run_id: int, columns: dict[str, Column], now: float) -> None:
     raw = tx.raw
-    known = {row[0] for row in raw.execute("SELECT key FROM series WHERE run_id = ?", (run_id,))}
-    if len(known | columns.keys()) > MOST_SERIES:
-        raise Invalid([FieldError("/columns", f"would give the run more than {MOST_SERIES:,} metrics")])
-    series.append(raw, run_id, columns)
-    last = max(int(steps.max()) for steps, _ in columns.values())
+    if appending.append(raw, run_id, columns):
+        (series_now,) = raw.execute("SELECT count(*) FROM series WHERE run_id = ?", (run_id,)).fetchone()
+        if series_now > MOST_SERIES:  # what was written so far is taken back with the refusal
+            raise Invalid([FieldError("/columns", f"would give the run more than {MOST_SERIES:,} metrics")])
+    all_steps = {id(steps): steps for steps, _ in columns.values()}.values()  # most often one array for all keys
+    last = max(int(steps.max()) for steps in all_steps)
     raw.execute("UPDATE runs SET step = max(step, ?), updated_at = ? WHERE id = ?", (last, now, run_id))
     if "train/tok_per_s" in columns:
         speeds = columns["train/tok_per_s"][1]
@@ -185,7 +191,7 @@ def _points(tx: Tx, held: jobs.Held, run_id: int, columns: dict[str, Column], no
     if drift.KEY in columns and (found := drift.compare(raw, run_id, *columns[drift.KEY])) is not None:
         data = found._asdict() | {"largest": None if math.isinf(found.largest) else found.largest}
         events.record(tx, run_id, "drift", found.text, at=now, attempt=held.attempt, step=last, data=data)
-    feed.post(tx, "run", run_id, "points", min(int(steps.min()) for steps, _ in columns.values()))
+    feed.post(tx, "run", run_id, "points", min(int(steps.min()) for steps in all_steps))
 
 
 def note_best(tx: Tx, run_id: int) -> None:

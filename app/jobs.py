@@ -7,11 +7,11 @@ dataset is not known here: app/lifecycle.py says it.
 """
 
 import itertools
-import json
 import sqlite3
 import uuid
 from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import select
 
 from app.contract import ids
@@ -42,6 +42,7 @@ class Held(NamedTuple):
     claim_id: str
     attempt: int
     acked_seq: int
+    run_state: str | None
     commands: list[dict[str, Any]]
 
 
@@ -162,14 +163,14 @@ def _marks(values: list[str]) -> str:
 def fence(raw: sqlite3.Connection, job_id: int, claim_id: str) -> Held:
     """The job, if `claim_id` still holds it; else Fenced with a sentence that says who has it now."""
     row = raw.execute(
-        "SELECT id, kind, run_id, dataset_id, claimed_by, claim_id, attempt, acked_seq, commands, state"
-        " FROM jobs WHERE id = ?",
+        "SELECT id, kind, run_id, dataset_id, claimed_by, claim_id, attempt, acked_seq,"
+        " (SELECT runs.state FROM runs WHERE runs.id = jobs.run_id), commands, state FROM jobs WHERE id = ?",
         (job_id,),
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no job {ids.show('job', job_id)}.")
     *fields, commands, state = row
-    held = Held._make([*fields, json.loads(commands) or []])
+    held = Held._make([*fields, orjson.loads(commands) or []])
     if state != JobState.claimed.value or held.claim_id != claim_id:
         raise Fenced(_whose(raw, held, state, claim_id))
     return held

@@ -40,8 +40,9 @@ def refresh(raw: sqlite3.Connection, series_id: int, first: int, last: int) -> N
         below = _rows(raw, series_id, level - 1, first * FAN, last * FAN + FAN - 1)
         made = []
         for number, group in itertools.groupby(below, lambda row: row[0] // FAN):
-            joined = [_joined(np.frombuffer(blob, CELL)) for _, blob in group]
-            if len(joined) == FAN:
+            rows = list(group)
+            if len(rows) == FAN:
+                joined = [_joined(np.frombuffer(blob, CELL)) for _, blob in rows]
                 made.append((series_id, level, number, np.concatenate(joined).tobytes()))
         if not made:
             return

@@ -41,6 +41,7 @@ def configure(level: int = logging.INFO) -> None:
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),  # every request ends with a debug line
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from app import diagnoses, feed, foreign_runs, lifecycle, messages, pages, stream
 from app.alerts import addresses
@@ -45,12 +46,11 @@ from app.api import (
 from app.db import Database, Tx
 from app.errors import (
     BadRequest,
-    FieldError,
     Forbidden,
-    Invalid,
     MethodNotAllowed,
     NotFound,
     PlateauError,
+    beyond_storage,
     from_request,
 )
 from app.live import Hub
@@ -92,6 +92,20 @@ NOUNS = (
 )
 
 
+class _Plateau(FastAPI):
+    """The gate stands in front of everything, the framework's own layers included; behind it batches turn off first."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        state = self.state
+        return Gate(
+            jobs.BatchLane(super().build_middleware_stack()),
+            hosts=allowed_hosts(state.settings),
+            keyring=state.keyring,
+            sessions=state.sessions,
+            answer=answer_error,
+        )
+
+
 def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] = time.time) -> FastAPI:
     """Everything it uses is handed in; the caller closes the database after the app's lifespan has ended."""
     hub = Hub(db, messages.compose)
@@ -130,7 +144,7 @@ def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] =
         await asyncio.to_thread(diagnostician.stop)
         await asyncio.to_thread(sweeper.stop)
 
-    app = FastAPI(title="Plateau", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = _Plateau(title="Plateau", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings, app.state.db, app.state.clock = settings, db, clock
     app.state.hub, app.state.sweeper = hub, sweeper
     app.state.sender = sender
@@ -151,13 +165,6 @@ def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] =
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _request_error)
     app.add_exception_handler(OverflowError, _overflow)
-    app.add_middleware(
-        Gate,
-        hosts=allowed_hosts(settings),
-        keyring=app.state.keyring,
-        sessions=app.state.sessions,
-        answer=answer_error,
-    )
     return app
 
 
@@ -210,5 +217,4 @@ async def _request_error(request: Request, error: Exception) -> Response:
 
 
 async def _overflow(request: Request, _error: Exception) -> Response:
-    """A whole number past SQLite's 64 bits, in a field that has no bound of its own."""
-    return await answer_error(request, Invalid([FieldError("", "has a number beyond what can be stored (2^63)")]))
+    return await answer_error(request, beyond_storage())

@@ -59,9 +59,8 @@ def transition(
     feed.post(tx, "run", run.id, "state")
 
 
-def heard(tx: Tx, run_id: int, *, training: bool, now: float) -> None:
-    """Its worker has reported: the first points make it run, and a lost one is found again. Cheap when nothing changes."""
-    state = tx.raw.execute("SELECT state FROM runs WHERE id = ?", (run_id,)).fetchone()[0]
+def heard(tx: Tx, run_id: int, state: str, *, training: bool, now: float) -> None:
+    """The worker of a run in this state has reported: the first points make it run, and a lost one is found again."""
     if state == S.running or state == S.stopping or (state == S.starting and not training):
         return
     run = tx.session.get_one(Run, run_id, populate_existing=True)

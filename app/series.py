@@ -1,31 +1,22 @@
 """The metric store: series of (step, value), kept as rows of about 1,024 packed points with their summary.
 
-Appending rewrites the last chunk only; a chart reads the level of summaries (app/levels.py) that its pixels call for,
+Appending (app/appending.py) rewrites the last chunk only; a chart reads the level of summaries (app/levels.py) that its pixels call for,
 so its cost follows them and not the length of the run. All of it on the driver's connection, inside the caller's
 transaction.
 """
 
-import math
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app import chunkrows, chunks, downsample, levels
+from app import appending, chunkrows, chunks, downsample, levels
 from app.chunks import Steps, Values
 from app.contract.metrics import X_AXES
 
-Columns = Mapping[str, tuple[Steps, Values]]  #: key → (steps, values) in any order; of repeats the last one counts
-
 EXACT_CHUNKS = 8  #: x_at decodes up to this many; beyond them it joins their ends by straight lines
-
-_TAIL = """
-    SELECT s.id, s.count, s.last_step, c.number, c.count, c.first_step, c.stride, c.steps, c."values"
-    FROM series s LEFT JOIN chunks c
-      ON c.id = (SELECT id FROM chunks WHERE series_id = s.id ORDER BY number DESC LIMIT 1)
-    WHERE s.run_id = ? AND s.key = ?"""
 
 
 class Points(NamedTuple):
@@ -46,13 +37,6 @@ class Summary(NamedTuple):
     max_step: int | None
 
 
-def append(raw: sqlite3.Connection, run_id: int, columns: Columns) -> None:
-    """Write points; the same step written again replaces its point. Steps after the last are the fast path."""
-    for key, (steps, values) in columns.items():
-        if len(steps):
-            _append(raw, run_id, key, *chunks.ordered(np.asarray(steps, np.int64), np.asarray(values, np.float64)))
-
-
 def truncate(raw: sqlite3.Connection, run_id: int, after_step: int) -> int:
     """Drop what was written after `after_step`, in all series. Returns how many points that were."""
     dropped = 0
@@ -70,7 +54,7 @@ def truncate(raw: sqlite3.Connection, run_id: int, after_step: int) -> int:
         kept = int(np.searchsorted(steps, after_step, "right"))
         chunkrows.put(raw, series_id, number, steps[:kept], values[:kept], is_last=True)
         (left,) = raw.execute("SELECT sum(count) FROM chunks WHERE series_id = ?", (series_id,)).fetchone()
-        _note(raw, series_id, left, int(steps[kept - 1]), float(values[kept - 1]))
+        appending.note(raw, series_id, left, int(steps[kept - 1]), float(values[kept - 1]))
         dropped -= left
     return dropped
 
@@ -190,65 +174,11 @@ def x_at(raw: sqlite3.Connection, run_id: int, axis: str, steps: ArrayLike) -> N
     return found
 
 
-def _append(raw: sqlite3.Connection, run_id: int, key: str, steps: Steps, values: Values) -> None:
-    row = raw.execute(_TAIL, (run_id, key)).fetchone()
-    if row is None:
-        row = raw.execute(
-            "INSERT INTO series (run_id, key, count, last_step) VALUES (?, ?, 0, -1)"
-            " RETURNING id, count, last_step, NULL",
-            (run_id, key),
-        ).fetchone()
-    series_id, count, last_step, number, *tail = row
-    if number is None:
-        _seal(raw, series_id, 0, chunkrows.put(raw, series_id, 0, steps, values, is_last=True))
-        count, last_step = len(steps), int(steps[0])
-    elif steps[0] > last_step:
-        old_steps, old_values = chunkrows.decoded([tail])
-        steps_there, values_there = np.concatenate((old_steps, steps)), np.concatenate((old_values, values))
-        sealed = chunkrows.put(raw, series_id, number, steps_there, values_there, is_last=True)
-        _seal(raw, series_id, number, sealed)
-        count += len(steps)
-    else:
-        count += _merge(raw, series_id, steps, values)
-    if steps[-1] >= last_step:
-        _note(raw, series_id, count, int(steps[-1]), float(values[-1]))
-    else:
-        raw.execute("UPDATE series SET count = ? WHERE id = ?", (count, series_id))
-
-
 def _width(raw: sqlite3.Connection, series_id: int, first: int, last: int, low: int, high: int, buckets: int) -> int:
     """Steps in a bucket of a chart from `low` to `high`, as far as the chunks `first` to `last` reach."""
     ends = "SELECT min(first_step), max(last_step) FROM chunks WHERE series_id = ? AND number IN (?, ?)"
     begin, end = raw.execute(ends, (series_id, first, last)).fetchone()
     return downsample.bucket_width(max(low, begin), max(low, min(high, end)), buckets)
-
-
-def _seal(raw: sqlite3.Connection, series_id: int, number: int, sealed: int) -> None:
-    """Chunk `number` and those after it, `sealed` in all, are full."""
-    if sealed:
-        levels.refresh(raw, series_id, number, number + sealed - 1)
-
-
-def _merge(raw: sqlite3.Connection, series_id: int, steps: Steps, values: Values) -> int:
-    """Write among older points; returns how many steps are new."""
-    merged = chunkrows.merge(raw, series_id, steps, values)
-    (last,) = raw.execute("SELECT max(number) FROM chunks WHERE series_id = ?", (series_id,)).fetchone()
-    if merged.moved:
-        first = merged.touched[0]
-        levels.forget(raw, series_id, first)
-        _seal(raw, series_id, first, last - first)
-    else:
-        for number in merged.touched:
-            if number < last:
-                levels.refresh(raw, series_id, number, number)
-    return merged.added
-
-
-def _note(raw: sqlite3.Connection, series_id: int, count: int, last_step: int, last_value: float) -> None:
-    raw.execute(
-        "UPDATE series SET count = ?, last_step = ?, last_value = ? WHERE id = ?",
-        (count, last_step, last_value if math.isfinite(last_value) else None, series_id),
-    )
 
 
 def _series(raw: sqlite3.Connection, run_id: int, key: str) -> int | None:

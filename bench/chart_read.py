@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from app import downsample, series
+from app import appending, downsample, series
 from app.db import Database, Tx
 from app.tables import Base, Run
 
@@ -47,7 +47,7 @@ def fill(database: Database, key: str, points: int) -> series.Steps:
     """Append a series to run 1; returns the steps of its spikes."""
     spikes = []
     for steps, values, here in planted(points):
-        database.write(lambda tx, steps=steps, values=values: series.append(tx.raw, 1, {key: (steps, values)}))
+        database.write(lambda tx, steps=steps, values=values: appending.append(tx.raw, 1, {key: (steps, values)}))
         spikes.append(here)
     return np.concatenate(spikes)
 

@@ -6,7 +6,6 @@ answer is counted. Milliseconds are a client's, from the request to the whole bo
 """
 
 import importlib.util
-import json
 import os
 import statistics
 import subprocess
@@ -21,11 +20,12 @@ import httpx
 import numpy as np
 import orjson
 
-from app import downsample, series
+from app import appending, downsample, series
 from app.db import Database, Tx
 from app.migrate import open_database
 from app.settings import Settings
 from app.tables import Run
+from bench.serving import serving
 
 PORT = int(os.environ.get("PLATEAU_BENCH_PORT", "8440"))
 RUNS, POINTS, LONG, REPEATS = 50, 10_000, 1_000_000, 9
@@ -93,7 +93,7 @@ def fill(database: Database, fifty: list[Curve], long: Curve) -> None:
             )
             tx.session.add(run)
             tx.session.flush()
-            series.append(tx.raw, run.id, {TAG: (curve.steps, curve.values)})
+            appending.append(tx.raw, run.id, {TAG: (curve.steps, curve.values)})
             rows = ((run.id, TAG, *row) for row in zip(curve.steps.tolist(), curve.values.tolist(), strict=True))
             tx.raw.executemany("INSERT INTO plain VALUES (?, ?, ?, ?)", rows)
 
@@ -180,27 +180,17 @@ def main() -> None:
         database = open_database(settings)
         fill(database, fifty, long)
         database.close()  # one program at a time owns it
-        env = {**os.environ, "PLATEAU_HOME": str(home), "PLATEAU_PORT": str(PORT)}
-        with subprocess.Popen(
-            [sys.executable, "-m", "app.server"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as server:
-            try:
-                base = f"http://127.0.0.1:{PORT}"
-                wait_for(f"{base}/healthz", lambda answer: answer.status_code == 200)
-                token = json.loads((home / "client.json").read_text())["token"]
-                client = httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        with serving(home, PORT) as server, server.client() as client:
 
-                def chart(numbers: range, width: int) -> Callable[[], httpx.Response]:
-                    query = [("run", f"r-{number:04d}") for number in numbers] + [("key", TAG), ("width", str(width))]
-                    return lambda: client.get("/api/v1/metrics", params=query)
+            def chart(numbers: range, width: int) -> Callable[[], httpx.Response]:
+                query = [("run", f"r-{number:04d}") for number in numbers] + [("key", TAG), ("width", str(width))]
+                return lambda: client.get("metrics", params=query)
 
-                def steps(answer: httpx.Response) -> list[list[int]]:
-                    return [run[TAG]["step"] for run in answer.json()["runs"].values()]
+            def steps(answer: httpx.Response) -> list[list[int]]:
+                return [run[TAG]["step"] for run in answer.json()["runs"].values()]
 
-                many = {"Plateau": asked(chart(range(1, RUNS + 1), WIDTH), steps, fifty[0].spikes)}
-                one = {"Plateau": asked(chart(range(RUNS + 1, RUNS + 2), 2000), steps, long.spikes)}
-            finally:
-                server.terminate()
+            many = {"Plateau": asked(chart(range(1, RUNS + 1), WIDTH), steps, fifty[0].spikes)}
+            one = {"Plateau": asked(chart(range(RUNS + 1, RUNS + 2), 2000), steps, long.spikes)}
         database = Database(settings.database)
         many["plain rows"] = plain_rows(database, range(1, RUNS + 1), WIDTH // 2, fifty[0].spikes)
         one["plain rows"] = plain_rows(database, range(RUNS + 1, RUNS + 2), 1000, long.spikes)

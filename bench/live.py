@@ -7,17 +7,16 @@ whose oldest step waits that long; fifty streams that follow them all. For every
 
 import json
 import os
-import signal
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 import httpx
+
+from bench.serving import Serving, serving
 
 PORT = int(os.environ.get("PLATEAU_BENCH_PORT", "8430"))
 RUNS, STREAMS, SECONDS = 8, 50, 10.0
@@ -92,40 +91,20 @@ def shown(name: str, values_ms: list[float]) -> str:
     return f"{name:<28} {statistics.median(values_ms):8.1f} {values_ms[int(len(values_ms) * 0.99)]:8.1f} {values_ms[-1]:8.1f}"
 
 
-def main() -> int:
+def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "home"
-        env = {**os.environ, "PLATEAU_HOME": str(home), "PLATEAU_PORT": str(PORT)}
-        began = time.perf_counter()
-        server = subprocess.Popen([sys.executable, "-m", "app.server"], env=env, stdout=subprocess.DEVNULL)
-        try:
-            while True:
-                try:
-                    httpx.get(f"http://127.0.0.1:{PORT}/healthz").raise_for_status()
-                    break
-                except httpx.TransportError:
-                    assert server.poll() is None, "the server did not start"
-                    time.sleep(0.01)
-            start_s = time.perf_counter() - began
-            measure(home, server.pid, start_s)
-        finally:
+        with serving(Path(folder) / "home", PORT) as server:
+            measure(server)
             stopping = time.perf_counter()
-            server.send_signal(signal.SIGTERM)
-            server.wait(20)
-            print(f"server stopped in {time.perf_counter() - stopping:.2f} s with {STREAMS} streams open")
-    return 0
+        print(f"server stopped in {time.perf_counter() - stopping:.2f} s with {STREAMS} streams open")
 
 
-def measure(home: Path, pid: int, start_s: float) -> None:
-    token = json.loads((home / "client.json").read_text())["token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    clients = [
-        httpx.Client(base_url=f"http://127.0.0.1:{PORT}/api/v1/", headers=headers, timeout=20) for _ in range(RUNS)
-    ]
-    idle = memory_mib(pid)
+def measure(server: Serving) -> None:
+    clients = [server.client() for _ in range(RUNS)]
+    idle = memory_mib(server.pid)
     launch = {"source": "external", "config": {"schedule": {"steps": 10_000}}}
     runs = [client.post("runs", json=launch).raise_for_status().json() for client in clients]
-    streams = Streams(token, [run["id"] for run in runs])
+    streams = Streams(server.token, [run["id"] for run in runs])
     streams.start()
     ended: dict[tuple[str, int], float] = {}
     posted: dict[tuple[str, int], float] = {}
@@ -145,7 +124,9 @@ def measure(home: Path, pid: int, start_s: float) -> None:
     print(
         f"{RUNS} runs, {1 / STEP_S:.0f} steps/s each, a POST every {BATCH_S * 1000:.0f} ms; {STREAMS} streams of all runs"
     )
-    print(f"first answer {start_s:.2f} s after the start, {idle:.0f} MiB idle, {memory_mib(pid):.0f} MiB at the end")
+    print(
+        f"first answer {server.start_s:.2f} s after the start, {idle:.0f} MiB idle, {memory_mib(server.pid):.0f} MiB at the end"
+    )
     print(f"{len(arrived):,} of {len(posted) * STREAMS:,} steps arrived")
     print(f"{'ms':<28} {'median':>8} {'p99':>8} {'worst':>8}")
     print(
@@ -163,4 +144,4 @@ def memory_mib(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from app import runs, series
+from app import appending, runs, series
 from app.db import Tx
 from app.runs import Launch
 from app.tables import Run
@@ -60,7 +60,7 @@ def write(tx: Tx, name: str, steps: int, *, seed: int = 7, upto: int | None = No
     last = upto or steps
     spikes = spike_steps(steps, seed=seed)
     for first in range(1, last + 1, PART):
-        series.append(tx.raw, run.id, columns(first, min(first + PART - 1, last), steps, seed, spikes))
+        appending.append(tx.raw, run.id, columns(first, min(first + PART - 1, last), steps, seed, spikes))
     run.state = "running" if upto else "finished"
     run.step, run.started_at, run.updated_at = last, 0.0, last * 0.0213
     summary = series.summaries(tx.raw, run.id, ("val/loss",))["val/loss"]

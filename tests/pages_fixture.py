@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from made_report import REPORT
 
-from app import checkpoints, datasets, events, feed, runs, series
+from app import appending, checkpoints, datasets, events, feed, runs
 from app.contract.dataset import DatasetSpec, Manifest, SourceFile
 from app.contract.protocol import DeviceInfo, LogLine, WorkerInfo
 from app.contract.states import RunState
@@ -87,7 +87,7 @@ def curve(run: Run, upto: int, seed: int, wall_per_step: float = 0.11) -> dict[s
 
 def _put(tx: Tx, run: Run, upto: int, seed: int, now: float) -> None:
     columns = curve(run, upto, seed)
-    series.append(tx.raw, run.id, columns)
+    appending.append(tx.raw, run.id, columns)
     run.step = upto
     steps, values = columns["val/loss"]
     best = int(np.argmin(values))
@@ -171,7 +171,7 @@ def _live(tx: Tx, run: Run, worker_id: int, state: RunState, upto: int, created:
     ]
     events.log(tx, [*lines, LogLine(at=now, level="warn", text="evaluation took 2.1 s")], attempt=1, run_id=run.id)
     if state is RunState.failed:
-        series.append(tx.raw, run.id, {"train/loss": (np.array([upto]), np.array([math.nan]))})
+        appending.append(tx.raw, run.id, {"train/loss": (np.array([upto]), np.array([math.nan]))})
         run.reason, run.detail = "non_finite", f"the loss became NaN at step {upto}"
     run.state = state.value
     run.ended_at = created + 140 if state in (RunState.finished, RunState.failed, RunState.stopped) else None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app import axes, figures, series
+from app import appending, axes, figures
 from app.tables import Attempt, Event, Run, Worker
 from tests.domain import World
 
@@ -32,7 +32,7 @@ def test_a_fork_with_another_batch_counts_its_parents_tokens_and_then_its_own(wo
     def fork(tx):
         tx.session.get_one(Run, 1).telemetry = {"first_step": 500, "first_tokens": 1_000_000}
         steps = np.arange(501, 601)
-        series.append(
+        appending.append(
             tx.raw,
             1,
             {"x/tokens": (steps, 1_000_000 + (steps - 500) * per_step), "val/loss": (np.array([500]), np.array([3.0]))},
@@ -53,7 +53,7 @@ def test_the_clock_follows_each_attempt(world):
         tx.session.add(machine())
         tx.session.flush()
         steps = np.arange(1, 201)
-        series.append(tx.raw, 1, {"x/wall_s": (steps, steps * 2.0)})
+        appending.append(tx.raw, 1, {"x/wall_s": (steps, steps * 2.0)})
         for number, first, start in ((1, None, 1000.0), (2, 100, 9000.0)):
             tx.session.add(
                 Attempt(run_id=1, number=number, worker_id=1, claim_id=f"c{number}", started_at=start, first_step=first)
@@ -85,7 +85,7 @@ def test_a_window_on_any_axis_holds_its_points_and_a_neighbour_on_each_side(worl
         tx.session.flush()
         tx.session.add(Attempt(run_id=1, number=1, worker_id=1, claim_id="c", started_at=1000.0))
         columns = {"a/b": steps * 1.0, "x/tokens": steps * 400.0, "x/wall_s": steps * 0.5, "x/flops": steps * 1e9}
-        series.append(tx.raw, 1, {key: (steps, y) for key, y in columns.items()})
+        appending.append(tx.raw, 1, {key: (steps, y) for key, y in columns.items()})
 
     world.write(write)
     factor = {"step": 1, "tokens": 400, "epochs": 2e-4, "wall_s": 0.5, "clock": 0.5, "flops": 1e9}[axis]

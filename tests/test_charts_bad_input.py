@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from website import Feeder, Site
 
-from app import series
+from app import appending
 from app.contract import ids
 from app.settings import Settings
 
@@ -160,6 +160,6 @@ def test_a_chart_of_many_runs_stays_within_its_size(site: Site) -> None:
     feeder = Feeder(site)
     steps = np.arange(1, 10_001)
     number = ids.parse("run", feeder.id)
-    site.db.write(lambda tx: series.append(tx.raw, number, {"train/loss": (steps, 3 + 1 / steps)}))
+    site.db.write(lambda tx: appending.append(tx.raw, number, {"train/loss": (steps, 3 + 1 / steps)}))
     answer = site.api.get(METRICS, params={"run": feeder.id, "key": "train/loss", "width": 400})
     assert 50 * len(answer.content) <= 700_000, "50 runs of 10,000 points"

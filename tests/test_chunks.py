@@ -41,6 +41,39 @@ def test_summary_is_over_finite_values_at_their_exact_steps(points):
         assert packed[4:6] + packed[7:9] == (None,) * 4
 
 
+SUMMABLE = st.floats(-1e300, 1e300) | st.sampled_from([np.nan, np.inf, -np.inf, -0.0])
+
+
+@given(
+    first=arrays(np.float64, st.integers(1, 40), elements=SUMMABLE),
+    then=arrays(np.float64, st.integers(1, 40), elements=SUMMABLE),
+    stride=st.sampled_from([1, 5]),
+    gap=st.sampled_from([1, 5, 6]),
+)
+def test_a_chunk_extended_from_its_summary_is_the_one_packed_anew(first, then, stride, gap):
+    old_steps = 3 + stride * np.arange(len(first))
+    steps = old_steps[-1] + gap + stride * np.arange(len(then))
+    extended = chunks.extended(chunks.pack(old_steps, first), steps, then)
+    anew = chunks.pack(np.concatenate((old_steps, steps)), np.concatenate((first, then)))
+    if extended is None:
+        regular = anew.steps is None
+        assert not regular or not np.isfinite(then).all() or not np.isfinite(first).any()
+    else:
+        assert extended._replace(sum=0) == anew._replace(sum=0)
+        scale = np.abs(first[np.isfinite(first)]).sum() + np.abs(then).sum()
+        assert extended.sum == pytest.approx(anew.sum, rel=0, abs=1e-12 * scale + 5e-324)
+
+
+def test_a_sum_beyond_float64_is_left_to_packing():
+    assert chunks.extended(chunks.pack(np.array([0]), np.array([1e308])), np.array([1]), np.array([1e308])) is None
+
+
+def test_a_full_chunk_is_not_extended():
+    full = chunks.pack(np.arange(1024), np.zeros(1024))
+    assert chunks.extended(full, np.array([1024]), np.zeros(1)) is None
+    assert chunks.extended(chunks.pack(np.arange(1023), np.zeros(1023)), np.array([1023]), np.zeros(1)) == full
+
+
 @pytest.mark.parametrize("stride", [1, 7, 1000])
 def test_regular_steps_cost_no_bytes(stride):
     steps = np.arange(5, 5 + stride * 1024, stride)

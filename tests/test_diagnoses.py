@@ -6,7 +6,7 @@ from domain import World
 from made_report import REPORT
 from sqlalchemy import select
 
-from app import diagnoses, reports, runs, series
+from app import appending, diagnoses, reports, runs
 from app.contract import ids
 from app.contract.quality import DatasetReport
 from app.diagnoses import Watch
@@ -66,7 +66,7 @@ def test_a_reader_gets_what_is_kept_until_there_is_a_new_evaluation(world):
     first = made(world, run)
     world.now += 5
     assert made(world, run).at == first.at
-    world.write(lambda tx: series.append(tx.raw, 1, {"val/loss": (np.array([2950]), np.array([3.3]))}))
+    world.write(lambda tx: appending.append(tx.raw, 1, {"val/loss": (np.array([2950]), np.array([3.3]))}))
     assert made(world, run).at == world.now
 
 
@@ -83,10 +83,10 @@ def test_steps_alone_make_it_stale_after_a_while_only(world):
 def test_another_verdict_is_an_event_and_the_same_one_is_none(world):
     run = evaluated(world, flat())
     made(world, run)
-    world.write(lambda tx: series.append(tx.raw, 1, {"val/loss": (np.array([2950]), np.array([3.3]))}))
+    world.write(lambda tx: appending.append(tx.raw, 1, {"val/loss": (np.array([2950]), np.array([3.3]))}))
     made(world, run)
     later = np.arange(3000, 9000, 100)
-    world.write(lambda tx: series.append(tx.raw, 1, {"val/loss": (later, 3.3 + (later - 3000) * 1e-4)}))
+    world.write(lambda tx: appending.append(tx.raw, 1, {"val/loss": (later, 3.3 + (later - 3000) * 1e-4)}))
     made(world, run)
     told = world.events(run, "verdict")
     assert [text.split(".")[0] for text, _ in told] == ["plateau", "plateau → worsening"]

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from app import figures, series
+from app import appending, figures
 from app.errors import Invalid
 from tests.domain import World
 
@@ -30,7 +30,7 @@ def test_two_series_of_a_million_points_are_drawn_quickly_and_lose_no_spike(worl
         loss[654_321] = 99.0
         loss[777_777] = np.nan
         world.write(
-            lambda tx, run=run, loss=loss: series.append(
+            lambda tx, run=run, loss=loss: appending.append(
                 tx.raw, run, {"train/loss": (steps, loss), "x/tokens": (steps, steps * 2048.0)}
             )
         )
@@ -53,7 +53,7 @@ def test_two_series_of_a_million_points_are_drawn_quickly_and_lose_no_spike(worl
 def test_a_window_in_units_of_the_axis_reads_only_there_with_a_neighbour_on_each_side(world):
     world.launch()
     steps = np.arange(1, 5001)
-    world.write(lambda tx: series.append(tx.raw, 1, {"a/b": (steps, steps * 1.0), "x/wall_s": (steps, steps * 0.5)}))
+    world.write(lambda tx: appending.append(tx.raw, 1, {"a/b": (steps, steps * 1.0), "x/wall_s": (steps, steps * 0.5)}))
     with world.db.read() as tx:
         in_steps = figures.chart(tx, [1], ["a/b"], "step", 100, 110)["runs"]["r-0001"]["a/b"]
         in_seconds = figures.chart(tx, [1], ["a/b"], "wall_s", 100.1, 102.0)["runs"]["r-0001"]["a/b"]
@@ -83,7 +83,7 @@ def test_a_sparkline_is_short_and_finite(world):
     world.launch()
     value = np.linspace(5, 3, 1000)
     value[500] = np.inf
-    world.write(lambda tx: series.append(tx.raw, 1, {"val/loss": (np.arange(1000), value)}))
+    world.write(lambda tx: appending.append(tx.raw, 1, {"val/loss": (np.arange(1000), value)}))
     with world.db.read() as tx:
         lines = figures.sparkline(tx, [1, 99])
     assert 20 <= len(lines[1]) <= 50

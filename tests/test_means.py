@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app import figures, means, series
+from app import appending, figures, means
 from tests.domain import World
 
 
@@ -18,7 +18,7 @@ def world(tmp_path):
 
 def read(world, values, lo=None, hi=None, buckets=100, first=1):
     steps = np.arange(first, first + len(values))
-    world.write(lambda tx: series.append(tx.raw, 1, {"a/b": (steps, np.asarray(values, float))}))
+    world.write(lambda tx: appending.append(tx.raw, 1, {"a/b": (steps, np.asarray(values, float))}))
     with world.db.read() as tx:
         return means.read(tx.raw, 1, "a/b", lo, hi, buckets)
 

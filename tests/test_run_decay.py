@@ -9,7 +9,7 @@ import pages_fixture
 import pytest
 from website import Site
 
-from app import decay
+from app import appending, decay
 from app.contract.config import RunConfig
 from app.contract.presets import PRESETS
 from app.db import Tx
@@ -73,9 +73,8 @@ def test_steps_that_float16_skipped_took_nothing_off(site: Site) -> None:
     def skip(tx: Tx) -> None:
         import numpy as np
 
-        from app import series
 
-        series.append(tx.raw, 7, {"train/skipped": (np.array([100, 101]), np.array([1.0, 0.0]))})
+        appending.append(tx.raw, 7, {"train/skipped": (np.array([100, 101]), np.array([1.0, 0.0]))})
 
     site.db.write(skip)
     found = standing(site, RUNNING)

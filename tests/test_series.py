@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from app import chunks, levels, series
+from app import appending, chunks, levels, series
 from app.tables import Base, Run
 
 KEY = "train/loss"
@@ -37,7 +37,7 @@ def raw() -> Iterator[sqlite3.Connection]:
 
 
 def put(raw, steps, values, key=KEY):
-    series.append(raw, 1, {key: (np.asarray(steps, np.int64), np.asarray(values, np.float64))})
+    appending.append(raw, 1, {key: (np.asarray(steps, np.int64), np.asarray(values, np.float64))})
 
 
 def same(points: series.Points, model: dict[int, float]) -> bool:
@@ -200,7 +200,7 @@ def test_truncation_concerns_every_series_of_that_run_only(raw):
         + " FROM runs"
     )
     for run_id in (1, 2):
-        series.append(raw, run_id, {key: (np.arange(3000), np.arange(3000.0)) for key in ("a/a", "b/b")})
+        appending.append(raw, run_id, {key: (np.arange(3000), np.arange(3000.0)) for key in ("a/a", "b/b")})
     put(raw, [2500], [1.0], key="late/only")
     assert series.truncate(raw, 1, 1500) == 2 * 1499 + 1
     assert {key: (s.count, s.last_step, s.last_value) for key, s in series.summaries(raw, 1).items()} == {

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from typer.testing import CliRunner
 from website import Site
 
-from app import evaluations, runs, series
+from app import appending, evaluations, runs
 from app.cli.commands import app as command_line
 from app.contract import ids
 from app.pages import sweep_export
@@ -55,7 +55,7 @@ def end(tx, text_id, diverged=()):
             evaluations.keep(tx.raw, run.id, 1000, (3.2 + 0.1 * np.random.default_rng(index).standard_normal(64)).tolist(), "")  # fmt: skip
         run.started_at, run.ended_at, run.data_sha256 = run.created_at, run.created_at + 90, None
         tx.session.flush()
-        series.append(tx.raw, run.id, columns)
+        appending.append(tx.raw, run.id, columns)
 
 
 @pytest.fixture(scope="module")

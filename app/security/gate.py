@@ -6,12 +6,11 @@ scope covers; around it all the security headers. Pure ASGI, so that streams pas
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
 import structlog
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -107,7 +106,7 @@ class Gate:
 
     async def _refusal(self, scope: Scope) -> Response | None:
         """Raises what is wrong with the request, or says where to sign in; None lets it through."""
-        method, path, fields = scope["method"], scope["path"], Headers(scope=scope)
+        method, path, fields = scope["method"], scope["path"], _fields(scope["headers"])
         check_host(scope["headers"], self._hosts)
         _check_body(fields, body_limit(method, path))
         if is_public(path):
@@ -126,7 +125,7 @@ class Gate:
             raise Forbidden("A worker's token may claim jobs and move artifacts, nothing else.")
         return None
 
-    async def _identify(self, fields: Headers) -> Identity | None:
+    async def _identify(self, fields: Mapping[str, str]) -> Identity | None:
         """Who sends this. With an Authorization header the cookie does not count."""
         authorization = fields.get("authorization")
         if authorization is not None:
@@ -145,7 +144,12 @@ class Gate:
         return None
 
 
-def _check_body(fields: Headers, limit: int) -> None:
+def _fields(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """By lower-case name; of repeated ones the first, as the framework reads them."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(headers)}
+
+
+def _check_body(fields: Mapping[str, str], limit: int) -> None:
     length = fields.get("content-length")
     if length is not None and length.isdecimal() and int(length[:20]) > limit:
         raise TooLarge(f"At most {limit:,} bytes are taken here.")
