@@ -55,6 +55,7 @@ from app.errors import (
 )
 from app.live import Hub
 from app.pages import rendering
+from app.routing import enter
 from app.security import sessions, signin
 from app.security.gate import Gate, is_api
 from app.security.limits import FailureLimiter
@@ -64,7 +65,6 @@ from app.security.tokens import Keyring, purge_codes
 from app.settings import Settings
 from app.sweeper import Sweeper
 
-API = "/api/v1"
 NOUNS = (
     runs,
     decay,
@@ -152,11 +152,7 @@ def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] =
     app.state.keyring, app.state.sessions = Keyring(db, clock), Sessions(db, clock)
     app.state.failures = FailureLimiter(clock)
 
-    for noun in NOUNS:
-        app.include_router(noun.router, prefix=API)
-    app.include_router(stream.router)
-    for part in (health, reference, signin, pages):
-        app.include_router(part.router)
+    enter(app, (part.router for part in (*NOUNS, stream, health, reference, signin, pages)))
     pages.setup(app)
     app.add_api_route("/docs", docs, include_in_schema=False)
     reference.describe(app)

@@ -8,7 +8,7 @@ behind, nothing else.
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -18,13 +18,14 @@ from app.db import Database
 from app.errors import FieldError, Invalid
 from app.live import ALL, Hub, Place, Topic
 from app.messages import encode
+from app.routing import api_router
 
 PING_S = 15.0
 SEND_TIMEOUT_S = 30.0
 RETRY_MS = 1000
 MOST_RUNS = 100
 
-router = APIRouter(prefix="/api/v1", tags=["live"])
+router = api_router(tag="live")
 
 
 @router.get(

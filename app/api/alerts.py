@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import ValidationError
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -15,11 +15,12 @@ from app.contract import ids
 from app.contract.alerts import AlertPatch, AlertSpec
 from app.db import Tx
 from app.errors import Invalid, NotFound, from_pydantic
+from app.routing import api_router
 from app.settings import Settings
 from app.shapes import iso, maybe_iso
 from app.tables import Alert, AlertDelivery
 
-router = APIRouter(prefix="/alerts", tags=["alerts"])
+router = api_router("/alerts", tag="alerts")
 AlertId = Annotated[str, Path(max_length=LONGEST_ID, description="The alert's id.", examples=["a-0001"])]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
@@ -16,8 +16,9 @@ from app.api.problems import problems
 from app.artifacts import Progress
 from app.db import Database
 from app.errors import Conflict, FieldError, Invalid, NotFound, RangeNotSatisfiable, StorageFull
+from app.routing import api_router
 
-router = APIRouter(prefix="/artifacts", tags=["artifacts"])
+router = api_router("/artifacts", tag="artifacts")
 
 PIECE = 4 << 20
 """Bytes gathered before they are written and fsynced; what an upload costs in memory."""

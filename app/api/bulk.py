@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -17,10 +16,11 @@ from app.contract.states import RunState
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
 from app.filing import Action
+from app.routing import api_router
 from app.run_query import Place, RunQuery
 from app.shapes import RunJson
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = api_router("/runs", tag="runs")
 
 
 class Bulk(BaseModel):

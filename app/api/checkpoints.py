@@ -1,6 +1,5 @@
 """Checkpoints: bring one from the worker that holds it to the server."""
 
-from fastapi import APIRouter
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -11,9 +10,10 @@ from app.api.problems import problems
 from app.contract import ids
 from app.db import Tx
 from app.errors import Conflict, NotFound
+from app.routing import api_router
 from app.shapes import CheckpointJson
 
-router = APIRouter(prefix="/checkpoints", tags=["checkpoints"])
+router = api_router("/checkpoints", tag="checkpoints")
 
 
 class Sending(TypedDict):

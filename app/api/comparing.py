@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from app import comparison, grouping, landscape, runs
@@ -13,8 +13,9 @@ from app.api.problems import problems
 from app.axes import Axis
 from app.errors import FieldError, Invalid, NotFound
 from app.grouping import Band
+from app.routing import api_router
 
-router = APIRouter(prefix="/compare", tags=["metrics"])
+router = api_router("/compare", tag="metrics")
 
 
 @router.get("", summary="Compare runs", response_model=dict[str, Any], responses=problems(NotFound, Invalid))

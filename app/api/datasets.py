@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -14,9 +13,10 @@ from app.contract import ids
 from app.contract.dataset import DatasetSpec
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
+from app.routing import api_router
 from app.shapes import DatasetJson
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = api_router("/datasets", tag="datasets")
 
 
 class DocumentList(TypedDict):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from app import run_decay, runs
@@ -10,8 +9,9 @@ from app.api.body import JsonResponse
 from app.api.deps import Db, RunId
 from app.api.problems import problems
 from app.errors import NotFound
+from app.routing import api_router
 
-router = APIRouter(tags=["runs"])
+router = api_router(tag="runs")
 
 
 @router.get(

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -15,8 +14,9 @@ from app.diagnosis_json import DiagnosisJson, ExperimentJson, OfferJson
 from app.errors import Conflict, Invalid, NotFound
 from app.experiments import launching
 from app.experiments.launching import ExperimentLaunch
+from app.routing import api_router
 
-router = APIRouter(prefix="/runs", tags=["diagnosis"])
+router = api_router("/runs", tag="diagnosis")
 
 
 class ExperimentList(TypedDict):

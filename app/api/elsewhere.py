@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -15,10 +15,11 @@ from app.contract.elsewhere import FactsChange, LogImport, RunFacts
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound, TooLarge
 from app.foreign.log import NotALog
+from app.routing import api_router
 from app.shapes import RunJson
 from app.tables import Run
 
-router = APIRouter(tags=["runs"])
+router = api_router(tag="runs")
 FIELDS = ("name", "config", "args")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
@@ -13,8 +13,9 @@ from app.api.problems import problems
 from app.contract import ids
 from app.db import Tx
 from app.errors import NotFound
+from app.routing import api_router
 
-router = APIRouter(prefix="/runs", tags=["metrics"])
+router = api_router("/runs", tag="metrics")
 
 
 class ScoredJson(TypedDict):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from starlette.responses import RedirectResponse, Response
 from typing_extensions import TypedDict
 
@@ -14,10 +14,11 @@ from app.contract import ids
 from app.contract.exchange import CheckpointExport, CheckpointImport
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
+from app.routing import api_router
 from app.shapes import RunJson
 from app.tables import Job
 
-router = APIRouter(tags=["checkpoints"])
+router = api_router(tag="checkpoints")
 FileName = Annotated[str, Path(max_length=200, description="A file of its manifest.", examples=["model.safetensors"])]
 
 

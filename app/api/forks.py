@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from app import forks, runs, shapes
@@ -12,9 +11,10 @@ from app.api.problems import problems
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
 from app.forks import Fork
+from app.routing import api_router
 from app.shapes import RunJson
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = api_router("/runs", tag="runs")
 
 
 @router.post(

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,9 +15,10 @@ from app.contract import ids
 from app.contract.protocol import BATCH_MAX_BYTES, Ack, Claim, ClaimRequest, Finish
 from app.db import Database
 from app.errors import Fenced, Invalid, NotFound, Overloaded, StorageFull, TooLarge, UnsupportedProtocol
+from app.routing import api_router
 from app.settings import Settings
 
-router = APIRouter(prefix="/jobs", tags=["worker protocol"])
+router = api_router("/jobs", tag="worker protocol")
 
 
 def _number(job_id: str) -> int:

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from starlette.responses import Response
@@ -19,9 +18,10 @@ from app.contract.presets import PRESETS
 from app.db import Tx
 from app.errors import FieldError, Invalid, NotFound
 from app.launches import Launch
+from app.routing import api_router
 from app.tables import Dataset, Worker
 
-router = APIRouter(tags=["launching"])
+router = api_router(tag="launching")
 
 
 class PresetJson(TypedDict):

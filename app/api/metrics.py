@@ -3,7 +3,7 @@
 import hashlib
 from typing import Annotated, Any, NotRequired
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from sqlalchemy import select
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
@@ -17,9 +17,10 @@ from app.contract import ids
 from app.contract.metrics import KEY
 from app.db import Database, Tx
 from app.errors import FieldError, Invalid, NotFound
+from app.routing import api_router
 from app.tables import Run
 
-router = APIRouter(tags=["metrics"])
+router = api_router(tag="metrics")
 
 MOST_RUNS = 100
 MOST_KEYS = 50

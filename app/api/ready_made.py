@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -14,10 +14,11 @@ from app.api.problems import problems
 from app.db import Tx
 from app.errors import Invalid, NotFound
 from app.ready_made import ReadyMade
+from app.routing import api_router
 from app.sweeps import launching, shapes
 
 Key = Annotated[str, Path(max_length=40, description="The experiment's key.", examples=["inert"])]
-router = APIRouter(prefix="/ready-made", tags=["sweeps"])
+router = api_router("/ready-made", tag="sweeps")
 
 
 class ReadyMadeJson(TypedDict):

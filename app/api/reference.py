@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from app.api.body import JsonResponse, Reader
 from app.api.problems import Problem, problems
 from app.errors import Invalid
+from app.routing import Documented
 
 URL = "/api/v1/openapi.json"
 VERSION = "1"
@@ -63,19 +64,30 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schema = get_openapi(title="Plateau", version=VERSION, description=ABOUT, routes=app.routes, tags=tags)
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     models: set[type[BaseModel]] = set()
-    for context in iter_route_contexts(app.routes):
-        dependant = getattr(context, "dependant", None)
-        operations = schema["paths"].get(getattr(context, "path_format", None), {})
-        for method in getattr(context, "methods", None) or ():
-            operation = operations.get(method.lower())
-            if operation is None or dependant is None:
+    answered: list[tuple[dict[str, Any], Any]] = []  # where the schema of an answer goes, and what it is of
+    for route in app.routes:
+        if not isinstance(route, APIRoute):
+            continue
+        for method in route.methods or ():
+            operation = schema["paths"].get(route.path_format, {}).get(method.lower())
+            if operation is None:
                 continue
-            for one in dependant.dependencies:
+            for one in route.dependant.dependencies:
                 if isinstance(one.call, Reader):
                     models.add(one.call.model)
                     operation["requestBody"] = _request_body(one.call.model, operation.pop("x-body", None))
             _answers(operation)
+            if isinstance(route, Documented) and route.answer_model is not None:
+                answer = operation["responses"][str(route.status_code or 200)]
+                answered.append((answer.setdefault("content", {}), route.answer_model))
     reference = "#/components/schemas/{model}"
+    shapes, definitions = TypeAdapter.json_schemas(
+        [(place, "serialization", TypeAdapter(model)) for place, (_, model) in enumerate(answered)],
+        ref_template=reference,
+    )
+    components.update(definitions.get("$defs", {}))
+    for place, (content, _) in enumerate(answered):
+        content["application/json"] = {"schema": shapes[place, "serialization"]}
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=reference)
     components.update(definitions.get("$defs", {}))
     components["Problem"] = TypeAdapter(Problem).json_schema(ref_template=reference)

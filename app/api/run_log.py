@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
@@ -13,9 +13,10 @@ from app.api.problems import problems
 from app.console import Severity
 from app.contract import ids
 from app.errors import NotFound
+from app.routing import api_router
 from app.shapes import LineJson
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = api_router("/runs", tag="runs")
 
 
 class LineList(TypedDict):

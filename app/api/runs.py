@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from starlette.responses import Response
@@ -17,12 +17,13 @@ from app.contract.states import RunState
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
 from app.extension import Extension
+from app.routing import api_router
 from app.run_query import Place
 from app.runs import Labels, Launch, RunQuery
 from app.shapes import CheckpointJson, EventJson, RunJson
 from app.tables import Event, Run
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = api_router("/runs", tag="runs")
 
 
 class RunList(TypedDict):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -13,9 +13,10 @@ from app.api.problems import problems
 from app.contract.sampling import Asked
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
+from app.routing import api_router
 from app.sample_json import SampleJson, sample
 
-router = APIRouter(prefix="/runs/{run_id}/samples", tags=["samples"])
+router = api_router("/runs/{run_id}/samples", tag="samples")
 SampleId = Annotated[str, Path(max_length=LONGEST_ID, description="The sample's id.", examples=["s-0001"])]
 
 

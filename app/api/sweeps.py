@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -13,13 +13,14 @@ from app.api.problems import problems
 from app.contract.sweep import SweepSpec
 from app.db import Tx
 from app.errors import Conflict, Invalid, NotFound
+from app.routing import api_router
 from app.shapes import iso
 from app.sweeps import cost, gather, launching, members, shapes, sharing, sheets, steering
 from app.sweeps.analysis import analysis
 from app.sweeps.launching import Addition
 from app.sweeps.steering import SweepChange
 
-router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+router = api_router("/sweeps", tag="sweeps")
 SweepId = Annotated[str, id_path("sweep", "x-0001")]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -13,10 +13,11 @@ from app.api.deps import Db, Now, TokenId
 from app.api.problems import problems
 from app.db import Tx
 from app.errors import Invalid, NotFound
+from app.routing import api_router
 from app.security import tokens
 from app.shapes import TokenJson
 
-router = APIRouter(tags=["access"])
+router = api_router(tag="access")
 
 
 class NewToken(BaseModel):

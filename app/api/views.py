@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -13,8 +13,9 @@ from app.api.deps import Db
 from app.api.problems import problems
 from app.db import Tx
 from app.errors import Invalid, NotFound
+from app.routing import api_router
 
-router = APIRouter(prefix="/views", tags=["runs"])
+router = api_router("/views", tag="runs")
 
 
 class ViewJson(TypedDict):

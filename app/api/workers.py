@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -13,9 +12,10 @@ from app.api.deps import Db, WorkerId
 from app.api.problems import problems
 from app.db import Tx
 from app.errors import Invalid, NotFound
+from app.routing import api_router
 from app.shapes import WorkerJson
 
-router = APIRouter(prefix="/workers", tags=["workers"])
+router = api_router("/workers", tag="workers")
 
 
 class WorkerList(TypedDict):

@@ -57,7 +57,7 @@ for part in (
     alert_page,
     preferences,
 ):
-    router.include_router(part.router)
+    router.routes.extend(part.router.routes)  # as app.routing.enter does
 
 
 def setup(app: FastAPI) -> None:
