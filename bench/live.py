@@ -22,6 +22,8 @@ PORT = int(os.environ.get("PLATEAU_BENCH_PORT", "8430"))
 RUNS, STREAMS, SECONDS = 8, 50, 10.0
 BATCH_S = 0.25
 STEP_S = 0.05
+LATEST_S = 20.0
+"""What has not come by then is lost and not late."""
 KEYS = ("train/loss", "train/lr", "train/grad_norm")
 
 
@@ -117,7 +119,9 @@ def measure(server: Serving) -> None:
         one.start()
     for one in reporters:
         one.join()
-    time.sleep(0.5)
+    deadline = time.perf_counter() + LATEST_S
+    while len(streams.arrived) < len(posted) * STREAMS and time.perf_counter() < deadline:
+        time.sleep(0.1)
     streams.stopping = True
     streams.join()
     arrived = [(run, step, at) for run, step, at in streams.arrived if (run, step) in posted]

@@ -1,6 +1,7 @@
 /* Settings against results of the compared runs: a point a run, or a line a run across several settings. */
 import { axis, chart, plain } from "./charts.js";
 import { ids, subjects } from "./compare.js";
+import { drawn } from "./drawn.js";
 import { number, setting } from "./format.js";
 import { menu } from "./menu.js";
 import { t as say } from "./messages.js";
@@ -37,7 +38,9 @@ const dots = chart(at("landscape"), (t) => {
   };
 });
 
-menu(dots, { runs: ids, keys: () => [chosen.y === "best/val_loss" ? "val/loss" : chosen.y], file: "compare" });
+// the menu's pictures are of what is shown: the points, or the lines
+const shown = Object.assign(Object.create(dots), { picture: (format, title) => (chosen.shape === "lines" ? drawn(at("parallel").firstElementChild, format, title) : dots.picture(format, title)) });
+menu(shown, { runs: ids, keys: () => [chosen.y === "best/val_loss" ? "val/loss" : chosen.y], file: "compare" });
 /** Where a value lies on a logarithmic axis, for settings that span more than a factor of 8; zero stands half a decade below the
  * least. Null where a plain axis shows more. */
 function logarithmic(values) {

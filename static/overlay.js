@@ -10,7 +10,7 @@ const NAMES_WIDTH = 108;
 const MOST_NAMES = 16;
 const FAINT_RUNS = 6; // raw curves of more runs than this would hide each other
 
-/** `subjects`: [{plan: {run, name, colour 1..8, dash, weightDecay, …}, points}]. */
+/** `subjects`: [{plan: {run, name, colour 1..8, dash, weightDecay, equilibrium: {step, rms} or null, …}, points}]. */
 export function lossFigure(t, subjects, view, u, yrange, width) {
   const faint = subjects.length > FAINT_RUNS ? 0 : 0.3 / Math.sqrt(subjects.length);
   const drawn = subjects.map(({ plan, points }, i) => {
@@ -42,10 +42,11 @@ export function rmsFigure(t, subjects, view, u, yrange) {
     data.push({ x, y, mode: step.length < 60 ? "lines+markers" : "lines", line: { color: colour, width: 2, dash }, marker: { size: 4 }, name: plain(plan.name) });
     probes.push({ row: plan.name, column: say("rms"), colour, dash, x, y, write: (v) => number(v, 4) });
     ends.push({ plan, y: y.at(-1) });
-    const lr = points.fine("train/lr");
-    if (!plan.weightDecay || !lr.step.length) continue;
-    const balance = lr.y.map((v) => (v === null ? null : Math.sqrt(v / (2 * plan.weightDecay))));
-    const at = showing(points, view.axis, u)(lr.step);
+    // planned to the run's end; drawn as far as the run has come
+    const far = plan.equilibrium ? plan.equilibrium.step.filter((s) => s <= (step.at(-1) ?? -1)).length : 0;
+    const balance = plan.equilibrium?.rms.slice(0, far) ?? [];
+    if (balance.every((v) => v === null)) continue;
+    const at = showing(points, view.axis, u)(plan.equilibrium.step.slice(0, far));
     data.push({ x: at, y: balance, mode: "lines", line: { color: rgba(colour, 0.8), width: 1.2, dash: "dash" }, name: `${plain(plan.name)} · ${say("equilibrium")}` });
     probes.push({ row: plan.name, column: say("equilibrium"), colour, dash, x: at, y: balance, write: (v) => number(v, 4) });
   }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -208,6 +209,24 @@ def test_compared_runs_are_sorted_by_value_and_the_address_holds_the_view(tab: T
     until(page, DRAWN)
     assert page.evaluate(SHOWN) == pytest.approx(shown, rel=1e-6)
     assert page.get_attribute("#x-axis button[value=epochs]", "aria-pressed") == "true"
+
+
+def test_a_picture_of_settings_against_results_is_of_what_is_shown(tab: Tab) -> None:
+    page = opened(tab, "/compare?run=r-0009&run=r-0010&shape=lines")
+    page.wait_for_selector("#parallel polyline", state="attached")
+    card = page.locator(".card", has=page.locator("#parallel"))
+    pictures = {}
+    for word in ("SVG", "PNG"):
+        card.locator(".menu summary").click()
+        with page.expect_download() as saved:
+            card.locator(f".items >> text={word}").click()
+        pictures[word] = Path(saved.value.path()).read_bytes()
+    lines = ET.fromstring(pictures["SVG"]).iter("{http://www.w3.org/2000/svg}polyline")  # noqa: S314 made by our own page
+    strokes = [line.get("style", "") for line in lines]
+    assert len(strokes) == page.locator("#parallel polyline").count() >= 1
+    assert all("stroke: rgb(" in style for style in strokes)
+    assert pictures["PNG"].startswith(b"\x89PNG")
+    assert len(set(pictures["PNG"])) > 100  # painted, not blank: a blank one compresses to few bytes
 
 
 def test_nothing_of_all_this_broke_the_policy(tab: Tab) -> None:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from app import comparison, runs
+from app.contract.config import RunConfig
 from app.db import Database, Tx
 from app.i18n import Speech
 from app.pages import compare_groups, plots
@@ -66,6 +67,12 @@ def _offered(tx: Tx, speech: Speech, moment: float) -> list[RunView]:
     return [RunView(run, speech, moment) for run in runs.find(tx, runs.RunQuery(limit=OFFERED)).rows]
 
 
+def _equilibrium(run: Run) -> dict[str, Any]:
+    config = RunConfig.model_validate(run.config)
+    steps = plots.ahead(config, int(run.telemetry.get("first_step", 0)))
+    return {"step": steps, "rms": plots.settling(config, steps)}
+
+
 def _page_data(tx: Tx, chosen: list[Run], views: list[RunView]) -> dict[str, Any]:
     looks = plots.places([run.id for run in chosen])
     return {
@@ -76,6 +83,7 @@ def _page_data(tx: Tx, chosen: list[Run], views: list[RunView]) -> dict[str, Any
                 "dash": looks[run.id][1],
                 "resumes": [one["step"] for one in plots.marks(tx, run) if one["kind"] == "resume"],
                 "active": not view.ended,
+                "equilibrium": _equilibrium(run) if view.knows("schedule.lr") else None,
             }
             for run, view in zip(chosen, views, strict=True)
         ]

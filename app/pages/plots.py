@@ -1,11 +1,13 @@
 """What the charts' scripts must know of a run beyond its points, for the run page and the compare page alike."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
 
-from app import axes, forks
+from app import axes, decay_outlook, forks
 from app.contract import ids
+from app.contract.config import RunConfig
 from app.db import Tx
 from app.tables import Event, Run
 
@@ -27,6 +29,18 @@ def plan(tx: Tx, run: Run) -> dict[str, Any]:
         "clock": axes.clock(tx, run.id),
         "weightDecay": run.config["optim"]["weight_decay"],
     }
+
+
+def ahead(config: RunConfig, first: int) -> list[int]:
+    """Steps at which a plan is drawn: from `first` to the end, with the end of the warm-up."""
+    schedule = config.schedule
+    even = {first + round(i * (schedule.steps - first) / 160) for i in range(161)}
+    return sorted(even | {max(first, schedule.warmup_steps)})
+
+
+def settling(config: RunConfig, steps: Sequence[int]) -> list[float | None]:
+    """The size that decay and updates bring the blocks' matrices to, at each step, whatever the coupling and the schedule."""
+    return [decay_outlook.settles_at(config, max(0, step - 1)) for step in steps]
 
 
 def marks(tx: Tx, run: Run) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from app import checkpoints, decay_outlook, events, extension, feed, forks, runs, samples, series
+from app import checkpoints, events, extension, feed, forks, runs, samples, series
 from app.contract import ids
 from app.contract.config import RunConfig
 from app.contract.presets import PRESETS
@@ -286,8 +286,7 @@ def _page_data(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
     dataset = tx.session.get(Dataset, run.dataset_id) if run.dataset_id else None
     manifest = dataset.manifest if dataset else None
     first = int(run.telemetry.get("first_step", 0))
-    ahead = {first + round(i * (schedule.steps - first) / 160) for i in range(161)}
-    plan = sorted(ahead | {max(first, schedule.warmup_steps)}) if view.knows("schedule.lr") else []
+    plan = plots.ahead(config, first) if view.knows("schedule.lr") else []
     return plots.plan(tx, run) | {
         "state": run.state,
         "progress": view.progress,
@@ -299,7 +298,7 @@ def _page_data(tx: Tx, run: Run, view: RunView) -> dict[str, Any]:
         "plan": {
             "step": plan,
             "lr": [_planned(config, step) for step in plan],
-            "rms": [decay_outlook.settles_at(config, max(0, step - 1)) for step in plan],
+            "rms": plots.settling(config, plan),
         },
         "uniform": math.log(manifest["tokenizer"]["vocab_size"]) if manifest else None,
         "unigram": manifest["unigram_entropy"] if manifest else None,
