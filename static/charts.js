@@ -1,5 +1,6 @@
 /* Plotly, dressed in the page's tokens. The only module that knows it. */
 import { span } from "./axes.js";
+import { heard } from "./drags.js";
 import { decimalMark } from "./format.js";
 
 const MIN_MS = 250;
@@ -39,11 +40,15 @@ export const vline = (t, x, more = {}) => ({ type: "line", xref: "x", yref: "pap
 export const hline = (t, y, more = {}) => ({ type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: y, y1: y, line: { color: t["text-3"], width: 1, dash: "dash" }, ...more });
 export const label = (t, x, y, text, more = {}) => ({ x, y, text, showarrow: false, font: { size: 11, color: t["text-2"] }, xanchor: "left", yanchor: "middle", ...more });
 
-const loaded = window.Plotly ?? new Promise((done) => document.querySelector("script[src*=plotly]")?.addEventListener("load", done)); // points are fetched meanwhile
+/** Plotly, on its way since the page's head. It is run only now, so that the page's scripts ask for their points first. */
+const loaded = new Promise((done) => {
+  const script = Object.assign(document.createElement("script"), { src: document.getElementById("plotly").href, onload: done });
+  document.head.append(script);
+});
 const idle = window.requestIdleCallback ?? ((act) => setTimeout(act, 200));
 
 /** A chart in `element` of what `build(palette, yrange)` returns: {data, layout, probes}. Redrawn at most four times a second
- * by news, at once by a person; out of sight only once, when nothing else is to be done. Sends "zoomed" {x, y} and "whole" as events of the element. */
+ * by news, at once by a person; out of sight only once, when nothing else is to be done. Sends the events of drags.js. */
 export function chart(element, build) {
   let timer = 0;
   let drawn = 0;
@@ -105,28 +110,16 @@ export function chart(element, build) {
     if (first) element.replaceChildren();
     self.probes = probes;
     await window.Plotly.react(element, data, { ...dressed(t), dragmode: coarse.matches && !document.fullscreenElement ? false : "zoom", ...layout }, { displayModeBar: false, showTips: false, doubleClick: false, showAxisDragHandles: false });
-    if (first) listen();
+    if (first) {
+      new ResizeObserver(fit).observe(element);
+      heard(element);
+    }
     fit(); // full screen, a narrower window: what was measured may have changed meanwhile
     element.dispatchEvent(new Event("drawn"));
   }
   function fit() {
     const full = element._fullLayout;
     if (full && element.clientWidth && (full.width !== element.clientWidth || full.height !== element.clientHeight)) window.Plotly.Plots.resize(element);
-  }
-  function listen() {
-    new ResizeObserver(fit).observe(element);
-    const read = (name, changes) => {
-      const ends = [changes[`${name}.range[0]`], changes[`${name}.range[1]`]];
-      if (ends[0] === undefined || ends[1] === undefined) return null;
-      const of = element._fullLayout[name];
-      return ends.map((v) => of.r2l(v));
-    };
-    element.on("plotly_relayout", (changes) => {
-      const x = read("xaxis", changes);
-      const y = read("yaxis", changes);
-      if (x || y) element.dispatchEvent(new CustomEvent("zoomed", { detail: { x: x?.map((v) => (self.frame().log ? 10 ** v : v)) ?? null, y } }));
-    });
-    element.on("plotly_doubleclick", () => element.dispatchEvent(new Event("whole")));
   }
   new IntersectionObserver(([entry]) => {
     seen = entry.isIntersecting;

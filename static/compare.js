@@ -69,11 +69,12 @@ function choices() {
 const zoom = zoomable(view, {
   unit: () => u,
   changed: () => keep(view, defaults, { address: true }),
-  async ask(window, current) {
+  async ask(window, news) {
     const found = window && (await asked(window));
-    if (!current()) return;
-    for (const { plan, points } of subjects) points.zoom(found && found.get(plan.run));
-    told(at("merged"), subjects.map(({ points }) => points.fine("train/loss")));
+    news(() => {
+      for (const { plan, points } of subjects) points.zoom(found && found.get(plan.run));
+      told(at("merged"), subjects.map(({ points }) => points.fine("train/loss")));
+    });
   },
 });
 const { whole } = zoom;

@@ -46,11 +46,20 @@ export function scored(points, view, u, look) {
   const x = showing(points, view.axis, u)(val.step);
   const dense = inside({ x, y: val.y }, view, u).length * APART > look.width;
   const marker = { color: look.colour, symbol: look.symbol, size: dense ? 3.5 : narrow() ? 5 : look.size, line: { color: look.edge, width: dense ? 0 : 1 } };
-  const traces = [{ x, y: val.y, mode: "markers", marker, name: look.name, ...(dense ? {} : { error_y: { type: "data", array: error, thickness: 1.2, width: 2, color: look.colour } }) }];
+  const near = reachable(x, view, u);
+  const of = (list) => near.map((i) => list[i]);
+  const traces = [{ x: of(x), y: of(val.y), mode: "markers", marker, name: look.name, ...(dense ? {} : { error_y: { type: "data", array: of(error), thickness: 1.2, width: 2, color: look.colour } }) }];
   if (dense && se.step.length) traces.unshift(...between(x, val.y.map((v, i) => v - error[i]), val.y.map((v, i) => v + error[i]), rgba(look.colour, 0.14)));
   if (view.smoothVal && view.smoothing > 0) traces.push({ x, y: smooth(val.y, view.smoothing), mode: "lines", line: { color: look.colour, width: 1.5, dash: look.dash }, name: look.name, showlegend: false });
   const write = (v, i) => (error[i] ? `${number(v, 4)} ± ${number(error[i], 4)}` : number(v, 4));
   return { traces, probes: [{ row: look.row ?? look.name, column: look.column, colour: look.colour, dash: look.row ? look.dash : "point", x, y: val.y, write, sparse: true }], x, y: val.y, error };
+}
+
+/** Indices of what a drag along the axis can bring into the page's window: each marker is an element of its own, dear to draw. */
+function reachable(x, view, u) {
+  const [low, high] = view.window?.map(u.show) ?? [];
+  const all = [...x.keys()];
+  return view.window && view.xscale !== "log" ? all.filter((i) => x[i] !== null && x[i] >= 2 * low - high && x[i] <= 2 * high - low) : all;
 }
 
 /** The values of `{x, y}` inside the page's window. */

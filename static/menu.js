@@ -39,15 +39,17 @@ export function menu(one, { runs, keys, file, whole }) {
   const list = Object.assign(document.createElement("div"), { className: "items" });
   const close = () => { details.open = false; };
   const save = (format) => async () => { close(); download(await one.picture(format, `${file} · ${title}`), `${name}.${format}`); };
-  const all = (format) => {
-    const link = item("a", "file", t("all-points", { format: format === "csv" ? "CSV" : "Parquet" }), close);
+  const saved = (words, to) => {
+    const link = item("a", "file", words, close);
     link.download = "";
-    link.addEventListener("click", () => { link.href = address(format, runs, keys()); }, { capture: true });
-    link.href = address(format, runs, keys());
+    link.addEventListener("click", () => { link.href = to(); }, { capture: true });
+    link.href = to();
     return link;
   };
+  const all = (format) => saved(t("all-points", { format: format === "csv" ? "CSV" : "Parquet" }), () => address(format, runs, keys()));
+  const interactive = saved(t("interactive"), () => `/api/v1/metrics.html?${query(runs, keys())}&x=${new URLSearchParams(location.search).get("x") ?? "step"}`);
   const full = item("button", "full", t("full-screen"), () => { close(); toggle(card); });
-  list.append(full, ...(whole ? [item("button", "retry", t("whole-run"), () => { close(); whole(); })] : []), document.createElement("hr"), item("button", "picture", "PNG", save("png")), item("button", "picture", "SVG", save("svg")), all("csv"), all("parquet"));
+  list.append(full, ...(whole ? [item("button", "retry", t("whole-run"), () => { close(); whole(); })] : []), document.createElement("hr"), item("button", "picture", "PNG", save("png")), item("button", "picture", "SVG", save("svg")), interactive, all("csv"), all("parquet"));
   details.append(summary, list);
   end.append(details);
   one.element.tabIndex = 0;
@@ -75,12 +77,8 @@ addEventListener("keydown", (event) => {
 
 const toggle = (card) => (document.fullscreenElement === card ? document.exitFullscreen() : card.requestFullscreen());
 
-function address(format, runs, keys) {
-  const query = new URLSearchParams(keys.map((key) => ["key", key]));
-  if (runs.length === 1) return `/api/v1/runs/${runs[0]}/metrics.${format}?${query}`;
-  for (const run of runs) query.append("run", run);
-  return `/api/v1/metrics.${format}?${query}`;
-}
+const query = (runs, keys) => new URLSearchParams([...runs.map((run) => ["run", run]), ...keys.map((key) => ["key", key])]);
+const address = (format, runs, keys) => (runs.length === 1 ? `/api/v1/runs/${runs[0]}/metrics.${format}?${query([], keys)}` : `/api/v1/metrics.${format}?${query(runs, keys)}`);
 
 /** The policy forbids fetching data: addresses, so they are taken apart here. */
 function download(url, name) {

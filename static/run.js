@@ -17,7 +17,9 @@ import "./log.js";
 import "./samples.js";
 
 const LOSS_KEYS = ["train/loss", "val/loss", "val/loss_se"];
-const PANEL_KEYS = ["train/lr", "train/grad_norm", "train/tok_per_s", "train/mfu", "decay/effective", "rms/", "update_ratio/", "system/", "x/"];
+const PANEL_KEYS = ["train/lr", "train/grad_norm", "train/tok_per_s", "train/mfu", "decay/effective", "rms/", "update_ratio/", "system/"];
+/** The series that each axis is joined to. */
+const X_KEYS = { step: [], tokens: ["x/tokens"], epochs: ["x/tokens"], wall_s: ["x/wall_s"], clock: ["x/wall_s"], flops: ["x/flops"] };
 const SMOOTHED = ["train/loss", "train/grad_norm"];
 const MARKED = ["resume", "alarm", "note"];
 const PANEL_POINTS = 800;
@@ -50,19 +52,24 @@ function draw(soon = false) {
   told(at("merged"), LOSS_KEYS.slice(0, 1).map((key) => points.fine(key)));
 }
 
-/** About a bucket of two points for each pixel, so that spikes stay apart; of the window where there is one. */
-async function asked(window = null) {
+async function asked(keys, width, window) {
   const bounds = window ? { x: view.axis, lo: window[0], hi: window[1] } : {};
-  const pixels = (element) => Math.min(4000, Math.max(300, 3 * element.clientWidth));
-  const ask = async (keys, width) => (await metrics([plan.run], keys, { ...bounds, width, mean: SMOOTHED.filter((key) => keys.includes(key)) })).runs[plan.run] ?? {};
-  const parts = await Promise.all([ask(LOSS_KEYS, pixels(at("loss"))), ask(PANEL_KEYS, PANEL_POINTS)]);
-  return Object.assign({}, ...parts);
+  return (await metrics([plan.run], keys, { ...bounds, width, mean: SMOOTHED.filter((key) => keys.includes(key)) })).runs[plan.run] ?? {};
 }
+
+/** About a bucket of two points for each pixel, so that spikes stay apart. */
+const curves = (keys, window) => asked([...LOSS_KEYS, ...keys], Math.min(4000, Math.max(300, 3 * at("loss").clientWidth)), window);
+const small = (keys, window) => asked([...PANEL_KEYS, ...keys], PANEL_POINTS, window);
 
 async function load() {
   const fresh = new Points(plan);
-  fresh.load(await asked());
-  if (view.window) fresh.zoom(await asked(view.window));
+  const { window } = view;
+  const [whole, part] = await Promise.all([
+    Promise.all([curves([]), small(["x/"])]),
+    window && Promise.all([curves(X_KEYS[view.axis], window), small([], window)]),
+  ]);
+  fresh.load(Object.assign({}, ...whole));
+  if (part) fresh.zoom(Object.assign({}, ...part));
   points = fresh;
   draw(true);
 }
@@ -77,10 +84,14 @@ async function remember(theirs) {
 
 const { whole } = zoomable(view, {
   unit: () => u,
-  async ask(window, current) {
-    if (!window) return points.zoom(null);
-    const found = await asked(window);
-    if (current()) { points.zoom(found); told(at("merged"), [points.fine("train/loss")]); }
+  async ask(window, news) {
+    if (!window) return news(() => points.zoom(null));
+    // one after the other: a server that works for the panels meanwhile keeps the loss waiting
+    const first = await curves(X_KEYS[view.axis], window);
+    news(() => { points.zoom(first); told(at("merged"), [points.fine("train/loss")]); }, [loss]);
+    await new Promise((drawn) => setTimeout(drawn, 0));
+    const rest = await small([], window);
+    news(() => points.zoom({ ...first, ...rest }), panels.map((one) => one.chart));
   },
 });
 crosshair({ unit: () => u, head: (x) => (view.axis === "step" ? "" : t("step-at", { n: number(points.stepAt(view.axis, u.read(x))) })) });

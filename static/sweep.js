@@ -30,7 +30,7 @@ function place(id, build) {
 
 function show() {
   const source = document.getElementById("figure-data");
-  if (!source || !window.Plotly) return;
+  if (!source) return;
   data = JSON.parse(source.textContent);
   const chosen = document.getElementById("quantity");
   if (chosen) chosen.value = quantity;

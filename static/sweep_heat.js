@@ -33,6 +33,16 @@ function gapOf(points) {
   return points[points.reduce((best, _, i) => (off(i) < off(best) ? i : best), 0)];
 }
 
+/** The cells as bars of height 1 over their rows: the bundle has no heat map of its own. */
+function cells(t, found, share) {
+  const all = found.mean.flatMap((row, i) => row.map((value, j) => ({ i, j, value }))).filter(({ value }) => value !== null);
+  return {
+    type: "bar", x: all.map(({ j }) => j), base: all.map(({ i }) => i - 0.5), y: all.map(() => 1), width: 1,
+    marker: { color: all.map(({ value }) => share(value)), cmin: 0, cmax: 1, colorscale: [[0, t.heat[0]], [1, t.heat[1]]], line: { width: 2, color: t.surface } },
+    customdata: all.map(({ i, j, value }) => `${value.toFixed(4)}, n = ${found.n[i][j]}`), hovertemplate: "%{customdata}<extra></extra>", showlegend: false,
+  };
+}
+
 export function heat(t, data) {
   const found = data.heat;
   const all = found.mean.flat().filter((v) => v !== null);
@@ -54,7 +64,7 @@ export function heat(t, data) {
     }
   }));
   const traces = [
-    { type: "heatmap", z: found.mean.map((row) => row.map((v) => (v === null ? null : share(v)))), customdata: found.mean.map((row, i) => row.map((v, j) => (v === null ? "" : `${v.toFixed(4)}, n = ${found.n[i][j]}`))), xgap: 2, ygap: 2, zmin: 0, zmax: 1, colorscale: [[0, t.heat[0]], [1, t.heat[1]]], showscale: false, hovertemplate: "%{customdata}<extra></extra>" },
+    cells(t, found, share),
     { ...hatch, mode: "lines", line: { color: rgba(t.text, 0.14), width: 1 }, hoverinfo: "skip", showlegend: false },
   ];
   for (const line of found.lines) {
@@ -69,5 +79,5 @@ export function heat(t, data) {
     traces.push({ x: [-0.5, found.weight_decay.length - 0.5], y: [law, law], mode: "lines", showlegend: false, line: { color: t.text, width: 1, dash: "dash" }, hoverinfo: "skip" });
   }
   const index = (values) => values.map((_, i) => i);
-  return { data: traces, layout: { hovermode: "closest", margin: { l: 62, r: 16, t: 10, b: 44 }, annotations, xaxis: axis(t, { range: [-0.5, found.weight_decay.length - 0.5], tickvals: index(found.weight_decay), ticktext: found.weight_decay.map(setting), showgrid: false, title: { text: "optim.weight_decay (λ)", font: { size: 11, color: t["text-3"] }, standoff: 8 } }), yaxis: axis(t, { range: [-0.5, found.lr.length - 0.5], tickvals: index(found.lr), ticktext: found.lr.map(setting), showgrid: false }) } };
+  return { data: traces, layout: { hovermode: "closest", hoverlabel: { bgcolor: t.surface, bordercolor: t["line-strong"], font: { size: 12, color: t.text } }, margin: { l: 62, r: 16, t: 10, b: 44 }, annotations, xaxis: axis(t, { range: [-0.5, found.weight_decay.length - 0.5], tickvals: index(found.weight_decay), ticktext: found.weight_decay.map(setting), showgrid: false, title: { text: "optim.weight_decay (λ)", font: { size: 11, color: t["text-3"] }, standoff: 8 } }), yaxis: axis(t, { range: [-0.5, found.lr.length - 0.5], tickvals: index(found.lr), ticktext: found.lr.map(setting), showgrid: false }) } };
 }

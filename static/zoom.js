@@ -4,21 +4,27 @@ import { all } from "./charts.js";
 const STEP = 1.6;
 const PATIENCE_MS = 150;
 
-/** `unit()`: the axis of now; `ask(window)`: fetches what the window needs (null: nothing more); `changed()`: remembers it. */
+/** `unit()`: the axis of now; `ask(window, news)`: fetches what the window needs (null: nothing more) and calls `news(take, charts)`
+ * for each answer: unless another window is asked for meanwhile, `take` keeps it and `charts` are drawn. `changed()`: remembers the window. */
 export function zoomable(view, { unit, ask, changed = () => {} }) {
   let turn = 0;
-  const draw = () => all.forEach((one) => one.draw(true));
-
   /** `range` in axis units, null for the whole. */
   async function to(range) {
     const mine = ++turn;
     view.window = range && range[1] > range[0] ? range : null;
     changed();
+    const waiting = new Set(all);
     // the chart under the pointer shows its part already; the others, and a slow answer, wait no longer than this
-    const late = setTimeout(draw, view.window ? PATIENCE_MS : 0);
-    await ask(view.window, () => mine === turn);
+    const late = setTimeout(() => waiting.forEach((one) => one.draw(true)), view.window ? PATIENCE_MS : 0);
+    await ask(view.window, (take, charts = all) => {
+      if (mine !== turn) return;
+      take();
+      for (const one of charts) {
+        waiting.delete(one);
+        one.draw(true);
+      }
+    });
     clearTimeout(late);
-    if (mine === turn) draw();
   }
 
   function whole() {

@@ -166,6 +166,18 @@ def test_typed_files_of_a_run_without_points_are_empty_tables(site: Site, form: 
     assert (table.num_rows, table.column_names) == (0, ["step"])
 
 
+def test_the_interactive_file_holds_every_spike_and_no_markup_of_a_name(site: Site, long: Feeder) -> None:
+    site.api.patch(f"/api/v1/runs/{long.id}", json={"name": "</script><img src=x onerror=alert(1)>"})
+    answer = site.api.get("/api/v1/metrics.html", params={"run": long.id, "key": "train/loss"})
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == f'attachment; filename="{long.id}.html"'
+    assert "<img" not in answer.text.rpartition("Plotly.newPlot")[2]
+    drawn = site.api.get("/api/v1/metrics", params={"run": long.id, "key": "train/loss", "width": 4000}).json()
+    peak = max(y for y in drawn["runs"][long.id]["train/loss"]["y"] if y is not None)
+    assert str(peak) in answer.text
+    assert site.api.get("/api/v1/metrics.html", params={"run": long.id, "key": "no key"}).status_code == 422
+
+
 def test_compare_says_what_differs(site: Site) -> None:
     a, b = Feeder(site), Feeder(site, name="other")
     body = site.api.get("/api/v1/compare", params={"run": [a.id, b.id]}).json()

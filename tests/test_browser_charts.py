@@ -211,6 +211,28 @@ def test_compared_runs_are_sorted_by_value_and_the_address_holds_the_view(tab: T
     assert page.get_attribute("#x-axis button[value=epochs]", "aria-pressed") == "true"
 
 
+def test_the_interactive_file_opens_without_a_server(tab: Tab, tmp_path: Path) -> None:
+    page = opened(tab, "/compare?run=r-0009&run=r-0010&x=tokens")
+    page.click("#loss-card .menu summary, .card:has(#loss) .menu summary")
+    with page.expect_download() as saved:
+        page.click(".card:has(#loss) .items >> text=Interactive page")
+    alone = tmp_path / "curves.html"
+    saved.value.save_as(alone)
+    shown = page.context.browser.new_context(offline=True).new_page()
+    shown.goto(alone.as_uri())
+    shown.wait_for_selector(".js-plotly-plot .trace")
+    of_each = shown.evaluate(
+        "document.querySelector('.js-plotly-plot').data.map(d => [d.name, d.yaxis, d.x.length, Math.max(...d.y)])"
+    )
+    assert {name.split()[0] for name, *_ in of_each} == {"r-0009", "r-0010"}
+    assert {axis for _, axis, *_ in of_each} == {"y", "y2"}, "a chart for train, one for val"
+    assert all(points > 1 for _, _, points, _ in of_each)
+    named = shown.evaluate("document.querySelector('.legend').textContent")
+    assert "long <b>one</b>" in named, "a name is text, never markup"
+    assert shown.evaluate("document.querySelector('.xtitle').textContent") == "tokens"
+    shown.context.close()
+
+
 def test_a_picture_of_settings_against_results_is_of_what_is_shown(tab: Tab) -> None:
     page = opened(tab, "/compare?run=r-0009&run=r-0010&shape=lines")
     page.wait_for_selector("#parallel polyline", state="attached")

@@ -1,5 +1,7 @@
 """The pages over HTTP, as a browser without scripts sees them: every state, every form, every refusal."""
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 
@@ -8,10 +10,11 @@ import pages_fixture
 import pytest
 from website import Site
 
-from app import runs
+from app import runs, settings
 from app.contract import ids
 from app.contract.states import RunState
 from app.db import Tx
+from app.pages import assets
 from app.settings import Settings
 
 PAGES = (
@@ -258,6 +261,17 @@ def test_selected_runs_lead_to_a_comparison_with_its_sentence_first(site: Site, 
     assert "costs a little loss" in page
 
 
+@pytest.mark.parametrize("coupling", ["lr", "independent"])
+def test_the_comparisons_equilibrium_is_that_of_the_coupling(site: Site, reader: httpx.Client, coupling: str) -> None:
+    launch = {"config": {"optim": {"weight_decay": 0.2, "decay_coupling": coupling}, "schedule": {"steps": 400}}}
+    run = site.api.post("/api/v1/runs", json=launch).json()
+    page = reader.get(f"/compare?run={run['id']}&run=r-0001").text
+    found = json.loads(re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)[1])["runs"][0]["equilibrium"]
+    lr = run["config"]["schedule"]["min_lr"]  # to which the schedule comes down in the end
+    a = 0.2 * lr if coupling == "lr" else 0.2
+    assert found["rms"][-1] == pytest.approx(lr / (2 * a) ** 0.5, rel=0.02)  # Kosson et al. 2305.17212
+
+
 def test_a_worker_is_drained_and_enabled(site: Site, reader: httpx.Client) -> None:
     post(site, reader, "/workers/w-0001", enabled="no")
     assert "Switched off" in reader.get("/workers").text
@@ -280,9 +294,32 @@ def test_an_unknown_run_gets_a_page_that_leads_on(reader: httpx.Client) -> None:
 
 def test_plotly_is_cached_for_good_and_answers_304(site: Site) -> None:
     with site.client() as stranger:
-        first = stranger.get("/static/vendor/plotly.min.js")
+        first = stranger.get(assets.PLOTLY_URL)
         assert "immutable" in first.headers["cache-control"]
-        assert (
-            stranger.get("/static/vendor/plotly.min.js", headers={"If-None-Match": first.headers["etag"]}).status_code
-            == 304
-        )
+        again = stranger.get(assets.PLOTLY_URL, headers={"If-None-Match": first.headers["etag"]})
+        assert again.status_code == 304
+        assert "immutable" in again.headers["cache-control"]
+    # plotly-basic.min.js as the package plotly.js-basic-dist-min 4.1.1 has it: nobody has changed a byte
+    digest = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
+    assert hashlib.sha256(first.content).hexdigest() == digest
+
+
+def test_our_own_files_are_asked_for_again_and_answer_304(site: Site) -> None:
+    with site.client() as stranger:
+        first = stranger.get("/static/run.js")
+        assert first.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert first.headers["cache-control"] == "no-cache"
+        assert first.text == (settings.assets() / "static" / "run.js").read_text(encoding="utf-8")
+        again = stranger.get("/static/run.js", headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_page_with_charts_names_all_that_its_scripts_load(site: Site, reader: httpx.Client) -> None:
+    page = reader.get("/runs/r-0001").text
+    ahead = set(re.findall(r'rel="modulepreload" href="/static/(\w+\.js)"', page))
+    assert {"run.js", "charts.js", "page.js", "messages.js"} <= ahead
+    for name in ahead:
+        text = (settings.assets() / "static" / name).read_text(encoding="utf-8")
+        assert set(re.findall(r'^import .*"\./(\w+\.js)"', text, re.MULTILINE)) <= ahead, f"what {name} imports"
+    assert 'as="fetch" crossorigin href="/static/messages/en.json"' in page
+    assert f'as="script" id="plotly" href="{assets.PLOTLY_URL}"' in page

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
-from app import export, figures
+from app import export, figures, interactive
 from app.api.body import JsonResponse
 from app.api.deps import Db, RunId
 from app.api.problems import problems
@@ -50,6 +50,13 @@ class Chart(TypedDict):
 Runs = Annotated[
     list[str], Query(min_length=1, max_length=MOST_RUNS, description="One or more runs.", examples=[["r-0001"]])
 ]
+XAxis = Annotated[
+    Axis,
+    Query(
+        description="The x axis. wall_s: seconds of training since the first step. clock: Unix time. "
+        "epochs: tokens over the dataset's training tokens."
+    ),
+]
 Bound = Annotated[float | None, Query(ge=0, le=1e30, allow_inf_nan=False, description="On the x axis.")]
 
 
@@ -67,13 +74,7 @@ def chart(
             examples=[["train/loss"]],
         ),
     ],
-    x: Annotated[
-        Axis,
-        Query(
-            description="The x axis. wall_s: seconds of training since the first step. clock: Unix time. "
-            "epochs: tokens over the dataset's training tokens."
-        ),
-    ] = "step",
+    x: XAxis = "step",
     lo: Bound = None,
     hi: Bound = None,
     width: Annotated[int, Query(ge=50, le=4000, description="About so many points a curve are answered.")] = 1000,
@@ -165,6 +166,27 @@ def several_as_csv(run: Runs, db: Db, key: Keys = None) -> Response:
 def several_as_parquet(run: Runs, db: Db, key: Keys = None) -> Response:
     """As the CSV, typed: `run` text, `step` int64, each metric float64."""
     return _file(db, run, key, "parquet", several=True)
+
+
+@router.get(
+    "/metrics.html",
+    response_class=Response,
+    summary="Curves as an interactive file",
+    responses={200: {"content": {"text/html": {}}}, **WRONG},
+)
+def several_as_html(run: Runs, db: Db, key: Keys = None, x: XAxis = "step") -> Response:
+    """One HTML file to send or to keep: it opens in any browser, without a server or a network, and can be zoomed and read value by value.
+    A chart for each key (without one: the losses), all on one x axis, with about 4,000 points a curve that keep every spike."""
+    wanted = key or ["train/loss", "val/loss"]
+    if wrong := [FieldError("/query/key", f"{one[:60]!r} is not a metric key") for one in wanted if not is_key(one)]:
+        raise Invalid(wrong)
+    with db.read() as tx:
+        shown = runs_of(tx, run)
+        curves = figures.chart(tx, [one.id for one in shown], wanted, x, None, None, 4000)["runs"]
+        names = {ids.show("run", one.id): one.name for one in shown}
+    name = next(iter(names)) if len(names) == 1 else "metrics"
+    headers = {"Content-Disposition": f'attachment; filename="{name}.html"'}
+    return Response(interactive.page(curves, names, x), headers=headers, media_type="text/html")
 
 
 @router.get(

@@ -9,8 +9,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app import i18n, settings
-from app.pages import markdown
-from app.pages.assets import PLOTLY_URL
+from app.pages import assets, markdown
 
 THEMES = ("system", "light", "dark")
 THEME_COOKIE = "plateau_theme"
@@ -46,7 +45,8 @@ class Renderer:
             "path": request.url.path,
             "now": now(request),
             "icon_state": None,
-            "plotly_url": PLOTLY_URL,
+            "plotly_url": assets.PLOTLY_URL,
+            "modules": assets.modules,
         }
         return self.environment.get_template(template).render(context | values)
 
