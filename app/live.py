@@ -169,8 +169,8 @@ class Hub:
             self._last = {topic: at for topic, at in self._last.items() if now - at < HOT_INTERVAL_S}
             self._last.update(dict.fromkeys(changed, now))
             pause_s = CALM_S if calm_waits else None
-            if changed:
-                await asyncio.sleep(HOT_INTERVAL_S if hot else INTERVAL_S)
+            # Also while nobody looks: a commit every few milliseconds is no reason to look at the feed as often.
+            await asyncio.sleep(HOT_INTERVAL_S if hot else INTERVAL_S)
 
     def _read_news(self, watched: frozenset[Topic], now: float) -> tuple[list[Topic], bool]:
         """On the reader thread: publish what is new; returns the topics that had messages."""

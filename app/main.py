@@ -144,7 +144,10 @@ def create_app(settings: Settings, db: Database, *, clock: Callable[[], float] =
         await asyncio.to_thread(diagnostician.stop)
         await asyncio.to_thread(sweeper.stop)
 
-    app = _Plateau(title="Plateau", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = _Plateau(
+        title="Plateau", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it would look into the environment at every request
+    )  # fmt: skip
     app.state.settings, app.state.db, app.state.clock = settings, db, clock
     app.state.hub, app.state.sweeper = hub, sweeper
     app.state.sender = sender

@@ -1,9 +1,11 @@
 """The worker protocol: claim a job, post batches, report the end. Version 1 of app/contract/protocol.py."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import Request
+from starlette.datastructures import State
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -58,18 +60,21 @@ async def batch(job_id: JobId, request: Request) -> Response:
     is 409 with `acked_seq`; a stale claim is 409 of type fenced. Non-finite values travel as "NaN", "Infinity",
     "-Infinity".
     """
+    return JsonResponse(await _acknowledged(request.app.state, job_id, await request.body()))
+
+
+async def _acknowledged(state: State, job_id: str, body: bytes) -> dict[str, Any]:
+    """The answer to a batch, once that is on disk."""
     number = _number(job_id)
-    body = await request.body()
     if len(body) > BATCH_MAX_BYTES:
         raise TooLarge(f"A batch has at most {BATCH_MAX_BYTES:,} bytes.")
     parsed = ingest.parse_batch(body)
     check_depth([parsed.telemetry, [event.data for event in parsed.events]])
-    state = request.app.state
     db: Database = state.db
     settings: Settings = state.settings
     now = float(state.clock())
     ack = await db.written(lambda tx: ingest.accept(tx, number, parsed, now=now, lease_s=settings.lease_s))
-    return JsonResponse({"acked_seq": ack.acked_seq, "lease_s": ack.lease_s, "commands": ack.commands})
+    return {"acked_seq": ack.acked_seq, "lease_s": ack.lease_s, "commands": ack.commands}
 
 
 class BatchLane:
@@ -88,8 +93,16 @@ class BatchLane:
         if found is None:
             await self._app(scope, receive, send)
             return
-        response = await batch(found[1], Request(scope, receive, send))
-        await response(scope, receive, send)
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        answer = orjson.dumps(await _acknowledged(scope["app"].state, found[1], body))
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
 
 
 @router.post(
