@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ("train_step", "reporting", "prepare", "ingest", "chart_read", "compare", "live", "page")
+PROGRAMS = ("train_step", "reporting", "prepare", "ingest", "chart_read", "compare", "run_list", "live", "page")
 
 
 def main(wanted: list[str]) -> int:
