@@ -73,7 +73,6 @@ def test_steps_that_float16_skipped_took_nothing_off(site: Site) -> None:
     def skip(tx: Tx) -> None:
         import numpy as np
 
-
         appending.append(tx.raw, 7, {"train/skipped": (np.array([100, 101]), np.array([1.0, 0.0]))})
 
     site.db.write(skip)

@@ -22,7 +22,9 @@ def read(world: World, count: int, **changed: float):
     values = 3 + np.random.default_rng(0).normal(0, 0.05, count)
     for step, value in changed.items():
         values[int(step[1:]) - 1] = value
-    world.write(lambda tx: appending.append(tx.raw, 1, {"train/loss": (steps, values), "system/other": (steps, values)}))
+    world.write(
+        lambda tx: appending.append(tx.raw, 1, {"train/loss": (steps, values), "system/other": (steps, values)})
+    )
     with world.db.read() as tx:
         return tails.curves(tx.raw, 1), values, run
 
