@@ -9,6 +9,7 @@ import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -93,12 +94,15 @@ NOUNS = (
 
 
 class _Plateau(FastAPI):
-    """The gate stands in front of everything, the framework's own layers included; behind it batches turn off first."""
+    """The gate stands in front of everything, in the place of the framework's own answer to unexpected errors; behind it
+    batches turn off first."""
 
     def build_middleware_stack(self) -> ASGIApp:
         state = self.state
+        outermost = super().build_middleware_stack()
+        assert isinstance(outermost, ServerErrorMiddleware)
         return Gate(
-            jobs.BatchLane(super().build_middleware_stack()),
+            jobs.BatchLane(outermost.app),
             hosts=allowed_hosts(state.settings),
             keyring=state.keyring,
             sessions=state.sessions,

@@ -183,3 +183,19 @@ def test_a_run_at_a_rate_of_zero_or_past_its_plan_is_no_trouble() -> None:
     longer = forecast.forecast(synthetic(steps=15_000))
     assert isinstance(longer, Forecast)
     assert longer.step[-1] == 20_000
+
+
+def test_a_rate_that_fell_for_a_moment_and_came_back_is_no_trouble() -> None:
+    rate = np.ones(100)
+    rate[2] = 0.0
+    curves = {"train/lr": Curve(np.arange(0, 10_000, 100), rate), "val/loss": Curve(np.arange(100), np.zeros(100))}
+    found = forecast.forecast(Observations(curves, step=0, steps=317_953, ended=True))
+    assert isinstance(found, Refused)
+    assert found.reasons
+
+
+def test_a_rate_of_zero_at_the_start_is_no_trouble() -> None:
+    rate = np.zeros(100)
+    rate[1] = 1.0
+    curves = {"train/lr": Curve(np.arange(2, 102), rate), "val/loss": Curve(np.arange(100), np.zeros(100))}
+    assert isinstance(forecast.forecast(Observations(curves, step=0, steps=1, ended=True)), Forecast | Refused)

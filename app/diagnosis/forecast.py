@@ -26,6 +26,8 @@ FEWEST, LEAST_R2, WIDEST, FARTHEST = 12, 0.9, 0.1, 3.0
 """Evaluations; variance explained; nats, of the 90 % band at the end; how many times as far as the run has come."""
 EARLY = 0.15
 """Share of the steps so far that is left out: no power law describes the beginning."""
+HARDLY = 1e-6
+"""Of the whole run's learning rates added up: so little learning is none, and x^−α beyond what can be reckoned with."""
 ALPHA = (0.5, 0.2)
 GAIN = (0.10, 0.06)
 """nats: what annealing to the end takes off, prior mean and spread; 0.06 to 0.14 on published curves."""
@@ -95,6 +97,10 @@ def forecast(o: Observations) -> Forecast | Refused:
     rates = annealing.rates_of(o, end)
     if not rates.s1[-1] > 0:
         return Refused(("The learning rate is 0 throughout.",), "The rates.")
+    moved = np.interp(curve.step, rates.grid, rates.s1) > HARDLY * rates.s1[-1]  # before that no law speaks
+    curve = Curve(curve.step[moved], curve.value[moved])
+    if len(curve.step) < 5:
+        return Refused(("The learning rate was 0 nearly throughout.",), _wait(o, curve))
     both, n = np.concatenate((curve.step, future)), len(curve.step)
     s1, s2 = np.interp(both, rates.grid, rates.s1), annealing.lagged(rates, both)
     if s2[n - 1] < SEEN * s2[-1]:
@@ -106,11 +112,10 @@ def forecast(o: Observations) -> Forecast | Refused:
         laws = [_Law("power law", s1 / s1[-1], None)]
     elif rates.constant_phase:
         gain = annealing.saturating(rates, both)
-        remaining = max(remaining, 1 - float(gain[n - 1] / gain[-1]))
-        laws = [
-            _Law("multi-power law", s1 / s1[-1], gain / gain[-1]),
-            _Law("power law with annealing", s1 / s1[-1], s2 / s2[-1]),
-        ]
+        laws = [_Law("power law with annealing", s1 / s1[-1], s2 / s2[-1])]
+        if gain[-1] > 0:  # a rate that fell and came back has gained nothing by this law
+            remaining = max(remaining, 1 - float(gain[n - 1] / gain[-1]))
+            laws.insert(0, _Law("multi-power law", s1 / s1[-1], gain / gain[-1]))
     else:
         laws = [_Law("power law", both / end, None), _Law("power law with annealing", s1 / s1[-1], s2 / s2[-1])]
     found = _posterior(curve, laws, future, remaining)
@@ -159,6 +164,8 @@ def _posterior(curve: Curve, laws: list[_Law], future: NDArray[np.int64], remain
             (0.5 * float(b @ mean) - 0.5 * float(np.linalg.slogdet(inner)[1]) + prior, mean, np.linalg.inv(inner))
         )
     logs = np.array([one[0] for one in solved])
+    if not np.isfinite(logs).all():
+        raise FloatingPointError("no candidate has evidence")
     chances = np.exp(logs - logs.max())
     chances /= chances.sum()
     rng = np.random.default_rng(0)
