@@ -106,6 +106,7 @@ def test_they_die_with_their_launcher(launched):
         ({0: 0, 1: 0}, 0),
         ({0: 0, 1: -9}, 0),  # what was to be done is done
         ({0: 1, 1: -9}, -9),  # rank 0 complains that the other is gone
+        ({0: -6, 1: -9}, -9),  # and so loudly that it aborts
         ({0: 1, 1: 4}, 4),
         ({1: 3}, 3),
         ({0: 75, 1: 75}, 75),

@@ -168,7 +168,9 @@ def test_a_run_on_two_devices_outlives_a_killed_process_and_stops_when_told(serv
         victim = process_of_rank(agent, 1)
         assert victim is not None
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: now()["attempts"] == 2, 30, lambda: agent.output[-3000:])
+        wait_until(
+            lambda: now()["attempts"] == 2, 30, lambda: f"{now()['state']}: {now()['detail']}\n{agent.output[-3000:]}"
+        )
         at = reached(at + 30)
         http.post(f"/api/v1/runs/{run}/stop").raise_for_status()
         ended = wait_until(lambda: now()["state"] == "stopped" and now(), 30, lambda: agent.output[-3000:])

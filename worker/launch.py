@@ -96,7 +96,8 @@ def verdict(codes: dict[int, int]) -> int:
     if codes.get(0) == 0:
         return 0
     if killed := [code for code in codes.values() if code < 0]:
-        return killed[0]  # the others' complaints are that one's doing
+        # The others' complaints are that one's doing, and some libraries complain by SIGABRT; nobody kills himself.
+        return -int(signal.SIGKILL) if -int(signal.SIGKILL) in killed else killed[0]
     failed = [codes[rank] for rank in sorted(codes) if codes[rank]]
     return next((code for code in failed if code in TELLING), failed[0])
 
