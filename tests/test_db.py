@@ -1,11 +1,9 @@
 """Acknowledged means durable, one bad write harms nobody else, and readers never wait."""
 
-import asyncio
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from writes import add, empty_database, held_writer, values
 
 from app import db as db_module
 from app.db import Database, Tx
@@ -23,34 +22,8 @@ from app.tables import Base, Setting, Token
 
 @pytest.fixture
 def db(tmp_path):
-    database = Database(tmp_path / "plateau.db")
-    database.write(lambda tx: Base.metadata.create_all(tx.session.connection()))
-    yield database
-    database.close()
-
-
-def add(value):
-    return lambda tx: tx.raw.execute(
-        "INSERT INTO feed (noun, noun_id, kind, ref) VALUES ('run', ?, 'log', 0)", (value,)
-    )
-
-
-def values(database) -> list[int]:
-    with database.read() as tx:
-        return [row[0] for row in tx.raw.execute("SELECT noun_id FROM feed ORDER BY noun_id")]
-
-
-def held_writer(database) -> threading.Event:
-    """Keeps the writer thread busy until the event is set."""
-    entered, release = threading.Event(), threading.Event()
-
-    def wait(tx: Tx) -> None:
-        entered.set()
-        release.wait(10)
-
-    database.submit(wait)
-    entered.wait(10)
-    return release
+    with empty_database(tmp_path / "plateau.db") as database:
+        yield database
 
 
 def test_requests_that_wait_share_one_commit(db, monkeypatch):
@@ -80,43 +53,6 @@ def test_a_failed_write_rolls_back_itself_and_nobody_else(db):
     with pytest.raises(Conflict, match="not like this"):
         failing.result(10)
     assert values(db) == [1, 2]
-
-
-def test_the_event_loop_hears_of_its_writes_and_a_cancelled_one_is_dropped(db):
-    def fail(tx: Tx) -> None:
-        raise Conflict("not like this")
-
-    async def several() -> list[object]:
-        release = held_writer(db)
-        waiting = [asyncio.create_task(db.written(work)) for work in (add(1), fail, add(2), add(3))]
-        await asyncio.sleep(0)  # all of them have asked
-        waiting[2].cancel()
-        await asyncio.sleep(0)
-        release.set()
-        return await asyncio.gather(*waiting, return_exceptions=True)
-
-    first, failed, cancelled, last = asyncio.run(several())
-    assert first is not None
-    assert last is not None
-    assert isinstance(failed, Conflict)
-    assert isinstance(cancelled, asyncio.CancelledError)
-    assert values(db) == [1, 3]
-
-
-def test_a_loop_that_is_gone_before_its_write_is_done_stops_nobody(db):
-    release = held_writer(db)
-
-    async def leave() -> None:
-        asyncio.get_running_loop().create_task(db.written(add(1)))
-        await asyncio.sleep(0)
-
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(leave())
-    loop.close()
-    after = db.submit(add(2))
-    release.set()
-    after.result(10)
-    assert values(db) == [1, 2], "who wrote is gone, what was written is not"
 
 
 def test_a_commit_that_fails_is_told_to_everybody_in_it(db, monkeypatch):
