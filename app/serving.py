@@ -87,7 +87,7 @@ def _serve(settings: Settings, db: Database, listener: socket.socket, *, demo: b
         db.write(lambda tx: demo_runs.ensure_demo(tx, now))
     app = create_app(settings, db)
     server = http_server(app)
-    settle_memory()
+    _settle_memory()
     _greet(settings, tokens.sign_in_code(db, now=now, lifetime_s=tokens.FIRST_LINK_LIFETIME_S))
 
     def leave(*_: object) -> None:
@@ -99,7 +99,7 @@ def _serve(settings: Settings, db: Database, listener: socket.socket, *, demo: b
     return 0
 
 
-def settle_memory() -> None:
+def _settle_memory() -> None:
     """What the start has made stays: the collector need not look at it again and again, nor after every few requests.
 
     A seventh of what a posted batch costs.

@@ -20,6 +20,6 @@ export function heard(element) {
   element.on("plotly_relayouting", (changes) => { at = changes; });
   // the server looks for the window's points while those that are here are drawn in it
   addEventListener("pointerup", () => { if (at) told = zoomed(at); at = null; }, { capture: true });
-  element.on("plotly_relayout", (changes) => { zoomed(changes, told); told = ""; });
+  element.on("plotly_relayout", (changes) => { zoomed(changes, told); at = null; told = ""; });
   element.on("plotly_doubleclick", () => element.dispatchEvent(new Event("whole")));
 }

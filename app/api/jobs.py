@@ -60,6 +60,7 @@ async def batch(job_id: JobId, request: Request) -> Response:
     is 409 with `acked_seq`; a stale claim is 409 of type fenced. Non-finite values travel as "NaN", "Infinity",
     "-Infinity".
     """
+    # For the OpenAPI document, and for ids that are none: BatchLane takes the others.
     return JsonResponse(await _acknowledged(request.app.state, job_id, await request.body()))
 
 
