@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from app.contract.arithmetic import ATTENTION_LONGEST, ATTENTION_ROWS, LOSS_ROWS
+from app.contract.arithmetic import ATTENTION_LONGEST, ATTENTION_ROWS, LOSS_BLOCK_ROWS, LOSS_ROWS, loss_in_chunks
 from app.contract.config import ModelConfig, RunConfig
 
 GIB = 2**30
@@ -81,7 +81,7 @@ def estimate(
         "moments": 8 * parameters - 4 * muon_parameters,
         "autocast_copies": 2 * parameters if half else 0,
         "activations": tokens * activation_bytes_per_token(model, a),
-        "logits": (min(tokens, LOSS_ROWS[a.device]) if a.chunked else tokens) * vocab_size * logit_bytes(model, a),
+        "logits": vocab_size * logit_bytes(model, a, tokens),
         "in_flight": tokens * 16 * model.n_embd,
     }
     return Memory(**held, overhead=_overhead(sum(held.values()), a.device))
@@ -98,7 +98,7 @@ def _estimate_cpu(
     layer = tokens * layer_bytes_per_token(model, a)
     kept = tokens * activation_bytes_per_token(model, a)
     in_flight = tokens * (8 if half else 12) * model.n_embd
-    logits = (min(tokens, LOSS_ROWS["cpu"]) if a.chunked else tokens) * vocab_size * logit_bytes(model, a)
+    logits = vocab_size * logit_bytes(model, a, tokens)
     if a.chunked:  # computed with the loss: the head's gradient, and a chunk's share of it before it is added
         logits += table + (table // 2 if half else 0)
     forward = kept - (layer if a.recompute else 0)
@@ -186,21 +186,22 @@ def _mask_bytes(arithmetic: Arithmetic) -> int:
     return 4 if arithmetic.dtype == "float32" else 2
 
 
-def logit_bytes(model: ModelConfig, arithmetic: Arithmetic) -> int:
-    """Bytes per token and vocabulary entry at the peak, in the loss's backward pass.
+def logit_bytes(model: ModelConfig, arithmetic: Arithmetic, tokens: int) -> int:
+    """Bytes per vocabulary entry at the peak, in the loss's backward pass.
 
     Eager bf16: logits 2, log-softmax 4, its gradient 4, that gradient cast 2. Eager fp32: 4 of each; on a CPU, where
-    nothing waits for the device, the logits are gone by then. Compiled: the
-    logits and their gradient, all else being fused. In chunks: a chunk's logits, turned into their gradient in place.
+    nothing waits for the device, the logits are gone by then. Compiled: the logits and their gradient, all else being
+    fused. In chunks: a chunk's logits, turned into their gradient in place, and a block's in float32 with their softmax.
     A soft cap keeps the tanh as well.
     """
-    half = arithmetic.dtype != "float32"
+    a, half = arithmetic, arithmetic.dtype != "float32"
+    if a.chunked:
+        rows = min(tokens, LOSS_ROWS[a.device])
+        return rows * (2 if half else 4) + min(rows, LOSS_BLOCK_ROWS[a.device]) * (8 + (8 if model.softcap else 0))
     capped = 4 if model.softcap else 0
-    if arithmetic.chunked:
-        return (6 if half and arithmetic.device == "cpu" else 4) + capped  # with the product they are a copy of
-    if arithmetic.compiled:
-        return (4 if half else 8) + capped // (2 if half else 1)
-    return (12 if half or arithmetic.device == "cpu" else 16) + capped
+    if a.compiled:
+        return tokens * ((4 if half else 8) + capped // (2 if half else 1))
+    return tokens * ((12 if half or a.device == "cpu" else 16) + capped)
 
 
 def _overhead(held: int, device: str) -> int:
@@ -274,8 +275,10 @@ def arithmetic_of(config: RunConfig, vocab_size: int, device: str, memory_gib: f
     dtype = system.dtype if system.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
     compiled = device == "cuda" if system.compile == "auto" else system.compile == "on"
     tokens = config.batch.micro_batch * config.model.block_size
-    logits = tokens * vocab_size * (4 if compiled and dtype != "float32" else 12)
-    chunked = logits > max(GIB, memory_gib * GIB / 10) if system.chunked_loss == "auto" else system.chunked_loss == "on"
+    logits = tokens * vocab_size
+    peak = logits * (4 if compiled and dtype != "float32" else 12)
+    pays = loss_in_chunks(device, logits, peak, memory_gib * GIB)
+    chunked = pays if system.chunked_loss == "auto" else system.chunked_loss == "on"
     respects = config.data.boundaries == "respect"
     return Arithmetic(device, dtype, compiled, system.recompute, chunked, respects)
 

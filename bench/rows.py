@@ -11,6 +11,7 @@ class Row(NamedTuple):
     compiled: bool
     target: float
     device: str = "cpu"
+    whole_logits: bool = False  #: even where the loss would be taken in chunks
 
     @property
     def tokens(self) -> int:

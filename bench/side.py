@@ -2,7 +2,7 @@
 
     python bench/side.py plain|plateau ROW DATA
 
-A line is `losses N`, `steps FIRST COUNT`, `products`, `rows N` or `peak`; each is answered by a line of JSON. Between two lines the process sleeps,
+A line is `losses N`, `steps FIRST COUNT`, `products` or `peak`; each is answered by a line of JSON. Between two lines the process sleeps,
 so that the other side has the machine to itself. A process each, because an allocator's habits, a collector
 that is off and the memory of the other side would not stay on one side of a shared one.
 """
@@ -21,10 +21,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from app.contract.arithmetic import loss_in_chunks
 from bench.plain_loop import PlainGPT, PlainLoop
 from bench.rows import Row
 from worker import allocator, autotune, linear, optim
 from worker.batches import Batches, Tokens
+from worker.cross_entropy import rows_for
 from worker.loop import Loop, without_collector
 from worker.model import GPT
 
@@ -45,19 +47,31 @@ def learning_rate(update: int) -> float:
     return 1e-4 + 0.5 * (1 + float(np.cos(np.pi * update / 2000))) * 9e-4
 
 
+def takes_chunks(row: Row) -> bool:
+    """Whether a run that leaves it open takes the loss of this row in chunks."""
+    logits = row.tokens * row.shape[0]
+    peak_bytes = logits * (4 if row.compiled and row.dtype != "float32" else 12)
+    memory_bytes = torch.cuda.get_device_properties(0).total_memory if row.device == "cuda" else 0
+    return not row.whole_logits and loss_in_chunks(row.device, logits, peak_bytes, memory_bytes)
+
+
 class Plateau:
     """The product's loop, with what its engine sets up around it."""
 
     def __init__(self, row: Row, data: Path) -> None:
-        if row.device == "cpu":
-            allocator.keep_freed_memory()
         self.row = row
         self.model = gpt(row)
+        if row.device == "cpu":
+            allocator.keep_freed_memory()
         self.said = ""
         if row.device == "cpu" and row.dtype == "float32" and not row.compiled:
             route = autotune.choose(self.model, row.tokens)
             linear.take(self.model, route)
             self.said = f"route of products (forward+input+weight): {route}"
+        if takes_chunks(row):
+            self.model.loss_rows = rows_for(row.device)
+            if row.device == "cpu":
+                allocator.keep_freed_memory(large=True)
         self.model.attend(blocked=row.device == "cpu" and row.dtype == "bfloat16")
         optimizer = optim.adamw(optim.parameter_groups(self.model, 0.1), 1e-3, (0.9, 0.99), 1e-8)
         self.loop = Loop(
@@ -141,9 +155,6 @@ def answer(side: Any, words: list[str]) -> Any:
             return seconds(side.step, int(first), int(count), side.row.device)
         case ["products"]:
             return products_seconds(side.row)
-        case ["rows", rows]:
-            side.model.loss_rows = int(rows)
-            return int(rows)
         case ["peak"]:
             return peak_mib()
     raise ValueError(f"{' '.join(words)} is nothing a side can do")

@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.rows import CHUNKED, ROWS, Row
 from worker import allocator
-from worker.cross_entropy import rows_for
 
 EQUAL_STEPS = 5
 SIDE = Path(__file__).resolve().parent / "side.py"
@@ -115,8 +114,8 @@ def compare(row: Row, folder: Path, rounds: int, budget_s: float) -> None:
 def compare_chunked(folder: Path, rounds: int, budget_s: float) -> None:
     print(f"{CHUNKED.title}: target <= 1,300 MiB at >= {CHUNKED.target} x the whole logits", flush=True)
     data = tokens_file(folder, CHUNKED.shape[0])
-    with side("plateau", CHUNKED, data) as whole, side("plateau", CHUNKED, data) as chunks:
-        chunks.ask("rows", rows_for("cpu"))
+    whole_logits = CHUNKED._replace(whole_logits=True)
+    with side("plateau", whole_logits, data) as whole, side("plateau", CHUNKED, data) as chunks:
         sides = {"whole": whole, "chunks": chunks}
         for name, one in sides.items():
             one.ask("losses", 3)

@@ -12,10 +12,11 @@ SCRIPT = """
 import resource, sys, torch
 from worker.allocator import keep_freed_memory
 torch.set_num_threads(1)
-kept = keep_freed_memory() if sys.argv[1] == "keep" else None
+how, mib = sys.argv[1], int(sys.argv[2])
+kept = keep_freed_memory(large=how == "large") if how != "as ever" else None
 
 def step():
-    held = [torch.ones(3 << 20) for _ in range(6)]  # 12 MiB each, freed in the order in which they were made
+    held = [torch.ones(mib << 18) for _ in range(6)]  # freed in the order in which they were made
     for i in range(6):
         held[i] = None
 
@@ -28,17 +29,20 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(how: str) -> tuple[str, int]:
-    done = subprocess.run([sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, check=True, timeout=60)
+def faults(how: str, mib: int) -> tuple[str, int]:
+    """What the allocator answered, and the page faults of ten steps with blocks of so many MiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, how, str(mib)], capture_output=True, text=True, check=True, timeout=60
+    )
     kept, count = done.stdout.split()
     return kept, int(count)
 
 
 def test_memory_that_a_step_freed_is_there_for_the_next_one_without_a_page_fault() -> None:
-    kept, count = faults("keep")
+    kept, count = faults("keep", 12)
     if kept == "False":
         pytest.skip("this C library has no mallopt")
-    assert count < faults("as ever")[1] / 10
+    assert count < faults("as ever", 12)[1] / 10
 
 
 IN_HUGE_PAGES = """
@@ -70,3 +74,10 @@ def test_tunables_of_the_users_own_stay() -> None:
         "GLIBC_TUNABLES": "glibc.malloc.check=1:glibc.malloc.hugetlb=1"
     }
     assert huge_pages({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}) == {}
+
+
+def test_blocks_beyond_32_mib_are_kept_where_that_is_asked_for() -> None:
+    kept, count = faults("large", 48)
+    if kept == "False":
+        pytest.skip("this C library has no mallopt")
+    assert count < faults("keep", 48)[1] / 10

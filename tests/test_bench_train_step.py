@@ -32,12 +32,12 @@ def test_the_table_says_losses_ceiling_and_ratio_and_the_baseline_computes_the_s
 def test_the_loss_in_chunks_has_a_row_with_the_peaks_of_both(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_step, "CHUNKED", TINY)
+    monkeypatch.setattr(train_step, "CHUNKED", TINY._replace(shape=(30_000, 64, 1, 2, 16, 16)))  # 117 MiB of logits
     train_step.compare_chunked(tmp_path, rounds=1, budget_s=0.01)
     lines = capfd.readouterr().out.splitlines()
     peaks = {line.split()[0]: int(line.split()[2].replace(",", "")) for line in lines if " peak " in line}
     assert set(peaks) == {"whole", "chunks"}
-    assert all(50 < peak < 50_000 for peak in peaks.values())
+    assert 50 < peaks["chunks"] < peaks["whole"] - 50 < 50_000
     assert float(lines[-1].split()[1]) > 0
 
 

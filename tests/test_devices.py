@@ -88,12 +88,17 @@ def test_bfloat16_on_a_cpu_attends_in_blocks_and_older_checkpoints_go_on_without
     assert not any(block.attn.blocked for block in model.transformer.h)
 
 
-def test_logits_that_do_not_fit_are_computed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_is_computed_in_chunks_where_they_are_faster_or_the_logits_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     path, model = devices.numeric_path(SystemConfig(dtype="bfloat16"), CPU), GPT(50, 16, 1, 2, 16)
     monkeypatch.setattr(devices, "memory_bytes", lambda kind: 24 * devices.GIB)
-    rows = [devices.fitted(path, model, 50_304, tokens, "auto").loss_rows for tokens in (2048, 8192)]
-    assert rows == [0, 256], "1.2 of 24 GiB, then 4.9"
+    rows = [devices.fitted(path, model, 50_304, tokens, "auto").loss_rows for tokens in (160, 200)]
+    assert rows == [0, 256], "31 MiB, then 38"
     assert devices.fitted(path, model, 50_304, 8192, "off").loss_rows == 0
+    card = replace(path, device="cuda")
+    rows = [devices.fitted(card, model, 50_304, tokens, "auto").loss_rows for tokens in (2048, 8192)]
+    assert rows == [0, 1024], "1.2 of 24 GiB, then 4.9"
 
 
 def test_a_resume_drops_a_route_that_is_not_exact_here(monkeypatch: pytest.MonkeyPatch) -> None:

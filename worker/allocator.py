@@ -8,11 +8,10 @@ than 4 KiB, where the system gives them to who asks, the processor finds its way
 import ctypes
 from collections.abc import Mapping
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of mallopt(3), from malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # of mallopt(3), from malloc.h
 _NEVER = 2**31 - 1
 _GROW_BYTES = 64 << 20
-_KEPT_BYTES = 32 << 20
-"""Larger blocks go back as ever: kept, the holes between them made a run with 400 MiB of logits twice as large."""
+_KEPT_BYTES = 32 << 20  # the most that glibc takes
 
 _TUNABLES, _HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"  # 1: madvise(2) for large pages
 
@@ -26,11 +25,17 @@ def huge_pages(environ: Mapping[str, str]) -> dict[str, str]:
     return {} if _HUGE in set_already else {_TUNABLES: ":".join(filter(None, (set_already, f"{_HUGE}=1")))}
 
 
-def keep_freed_memory() -> bool:
-    """From now on this process keeps blocks of up to 32 MiB; False where the allocator is not glibc's and nothing changes."""
+def keep_freed_memory(*, large: bool = False) -> bool:
+    """From now on this process keeps blocks of up to 32 MiB; False where the allocator is not glibc's and nothing changes.
+
+    `large`: those beyond as well. For a loss in chunks alone: with the whole logits' 400 MiB, the holes between what is
+    kept made a run twice as large. With a vocabulary of 50,304, in chunks, it takes 3 % more and saves a tenth of a step.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # musl and macOS have none
         return False
     kept = [mallopt(_MMAP_THRESHOLD, _KEPT_BYTES), mallopt(_TRIM_THRESHOLD, _NEVER), mallopt(_TOP_PAD, _GROW_BYTES)]
+    if large:
+        kept.append(mallopt(_MMAP_MAX, 0))
     return all(kept)

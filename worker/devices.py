@@ -19,16 +19,13 @@ from typing import Any
 import torch
 
 from app.contract import peaks
-from app.contract.arithmetic import CHOSEN
+from app.contract.arithmetic import CHOSEN, loss_in_chunks
 from app.contract.config import SystemConfig
 from worker import autotune
 from worker.cross_entropy import rows_for
 from worker.linear import OWN, Route, exact, shapes, take
 
 GIB = 2**30
-WHOLE_LOGITS_BYTES = GIB
-"""Up to here the loss takes all logits at once; beyond, it does only while a device has ten times their size."""
-
 CHOSEN_SINCE = ("tf32", *CHOSEN)
 """Fields of a NumericPath that older checkpoints lack."""
 
@@ -105,9 +102,10 @@ def fitted(
         path = possible(shared, model, tokens)
     elif path.device == "cpu" and path.dtype == "float32" and not path.compile:
         path = replace(path, products=str(autotune.choose(model, tokens)))
-    logits_bytes = tokens * vocab_size * (4 if path.compile and path.dtype != "float32" else 12)
-    too_large = logits_bytes > max(WHOLE_LOGITS_BYTES, memory_bytes(path.device) // 10)
-    chunked = too_large or bool(path.loss_rows) if chunked_loss == "auto" else chunked_loss == "on"
+    logits = tokens * vocab_size
+    peak = logits * (4 if path.compile and path.dtype != "float32" else 12)
+    pays = loss_in_chunks(path.device, logits, peak, memory_bytes(path.device))
+    chunked = pays or bool(path.loss_rows) if chunked_loss == "auto" else chunked_loss == "on"
     return replace(path, loss_rows=(path.loss_rows or rows_for(path.device)) if chunked else 0)
 
 

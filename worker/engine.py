@@ -95,6 +95,8 @@ def build(job: Job, keeper: Keeper, journal: Sink, processes: Alone = ALONE) -> 
     else:
         path = devices.fitted(path, model, vocab_size, tokens, config.system.chunked_loss, shared)
     path = NumericPath(**processes.first(asdict(path)))  # what one process has measured holds for all
+    if device.type == "cpu" and path.loss_rows:
+        allocator.keep_freed_memory(large=True)
     devices.follow(path, model)
     if odd := processes.unlike(dict(model.named_parameters()) | optim.moments(optimizer)):
         raise Misfit(f"The {processes.count} processes did not load the same state: {', '.join(odd[:3])} differ.")
