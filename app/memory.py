@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from app.contract.arithmetic import ATTENTION_LONGEST, ATTENTION_ROWS, LOSS_BLOCK_ROWS, LOSS_ROWS, loss_in_chunks
+from app.contract.arithmetic import (
+    ATTENTION_LONGEST,
+    ATTENTION_ROWS,
+    ATTENTION_SHORTEST,
+    LOSS_BLOCK_ROWS,
+    LOSS_ROWS,
+    loss_in_chunks,
+)
 from app.contract.config import ModelConfig, RunConfig
 
 GIB = 2**30
@@ -90,7 +97,7 @@ def estimate(
 def _estimate_cpu(
     model: ModelConfig, tokens: int, parameters: int, vocab_size: int, a: Arithmetic, muon_parameters: int
 ) -> Memory:
-    """The largest of a step's four moments. A CPU's allocator has neither pools nor a margin of its own, so that a sum of
+    """The largest of a step's five moments. A CPU's allocator has neither pools nor a margin of its own, so that a sum of
     what never exists together would be up to 80 % too much (recomputation, large vocabularies)."""
     half = a.dtype != "float32"
     table = 4 * vocab_size * model.n_embd
@@ -111,6 +118,8 @@ def _estimate_cpu(
             "gradients": table,
             "in_flight": in_flight,
         },
+        # Through the first: every other's gradients exist, and what it kept or has computed again.
+        {"gradients": max(0, 4 * (parameters - 12 * model.n_embd**2)), "activations": layer, "in_flight": in_flight},
         # Its end: a tied table has its gradient as a head, its gradient as an embedding, and their sum.
         {"gradients": 4 * parameters, "in_flight": max(in_flight, 2 * table if model.tied_head else 0)},
         # The update: Newton-Schulz rounds hold seven times the matrices of one shape, a third of them all.
@@ -148,13 +157,17 @@ def layer_bytes_per_token(model: ModelConfig, arithmetic: Arithmetic) -> int:
 
 
 def _probability_bytes(model: ModelConfig, arithmetic: Arithmetic) -> int:
-    """Of worker.attention, which keeps each query's probabilities up to the end of its block, in bf16; 0 elsewhere."""
+    """Of worker.attention, which keeps each query's probabilities up to the end of its block; 0 elsewhere."""
     T = model.block_size
-    if arithmetic.device != "cpu" or arithmetic.dtype == "float32" or model.dropout or T > ATTENTION_LONGEST:
+    if arithmetic.device != "cpu" or model.dropout or (arithmetic.compiled and arithmetic.dtype == "float32"):
         return 0
-    ends = [min(first + ATTENTION_ROWS, T) for first in range(0, T, ATTENTION_ROWS)]
+    dtype = "float32" if arithmetic.dtype == "float32" else "bfloat16"
+    if not ATTENTION_SHORTEST[dtype] <= T <= ATTENTION_LONGEST:
+        return 0
+    rows = ATTENTION_ROWS[dtype]
+    ends = [min(first + rows, T) for first in range(0, T, rows)]
     pairs = sum((end - first) * end for first, end in zip([0, *ends], ends, strict=False))
-    return 2 * model.n_head * pairs // T
+    return (4 if dtype == "float32" else 2) * model.n_head * pairs // T
 
 
 def _query_key_bytes(model: ModelConfig, half: bool) -> int:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from app.contract.arithmetic import loss_in_chunks
 from bench.plain_loop import PlainGPT, PlainLoop
 from bench.rows import Row
-from worker import allocator, autotune, linear, optim
+from worker import allocator, attention, autotune, linear, optim
 from worker.batches import Batches, Tokens
 from worker.cross_entropy import rows_for
 from worker.loop import Loop, without_collector
@@ -72,7 +72,7 @@ class Plateau:
             self.model.loss_rows = rows_for(row.device)
             if row.device == "cpu":
                 allocator.keep_freed_memory(large=True)
-        self.model.attend(blocked=row.device == "cpu" and row.dtype == "bfloat16")
+        self.model.attend(blocked=attention.pays(row.device, row.dtype, compiled=row.compiled))
         optimizer = optim.adamw(optim.parameter_groups(self.model, 0.1), 1e-3, (0.9, 0.99), 1e-8)
         self.loop = Loop(
             self.model, optimizer, batches(row, data),

@@ -76,9 +76,11 @@ def test_a_new_run_chooses_its_products_and_chunks_and_a_resume_keeps_them(monke
     assert str(model.lm_head.route) == route
 
 
-def test_bfloat16_on_a_cpu_attends_in_blocks_and_older_checkpoints_go_on_without() -> None:
-    path, model = devices.numeric_path(SystemConfig(dtype="bfloat16"), CPU), GPT(50, 16, 1, 2, 16)
-    assert (path.attention, devices.numeric_path(SystemConfig(), CPU).attention) == ("blocks", "torch")
+def test_a_cpu_attends_in_blocks_and_older_checkpoints_go_on_without() -> None:
+    path, model = devices.numeric_path(SystemConfig(), CPU), GPT(50, 16, 1, 2, 16)
+    assert path.attention == "blocks"
+    assert devices.numeric_path(SystemConfig(compile="on"), CPU).attention == "torch", "compiled in float32"
+    assert devices.numeric_path(SystemConfig(compile="on", dtype="bfloat16"), CPU).attention == "blocks"
     devices.follow(path, model)
     assert all(block.attn.blocked for block in model.transformer.h)
     old = {key: value for key, value in vars(path).items() if key != "attention"}

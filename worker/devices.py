@@ -21,7 +21,7 @@ import torch
 from app.contract import peaks
 from app.contract.arithmetic import CHOSEN, loss_in_chunks
 from app.contract.config import SystemConfig
-from worker import autotune
+from worker import attention, autotune
 from worker.cross_entropy import rows_for
 from worker.linear import OWN, Route, exact, shapes, take
 
@@ -48,7 +48,7 @@ class NumericPath:
     products: str = str(OWN)  #: CPU, float32: the worker.linear.Route of linear layers
     loss_rows: int = 0  #: tokens whose logits exist at once in the loss; 0: all
     processes: int = 1  #: that share each step, one a device
-    attention: str = "torch"  #: or blocks: worker.attention's, CPU, bfloat16
+    attention: str = "torch"  #: or blocks: worker.attention's, CPU
 
     def differences(self, other: "NumericPath") -> list[str]:
         mine, theirs = asdict(self), asdict(other)
@@ -76,16 +76,17 @@ def numeric_path(system: SystemConfig, device: torch.device) -> NumericPath:
         raise Unavailable("CPUs compute float16 hundreds of times slower; choose float32 or bfloat16 as the precision.")
     if dtype == "auto":
         dtype = "bfloat16" if device.type == "cuda" and _has_bf16() else "float32"
+    compiled = device.type == "cuda" and can_compile() if system.compile == "auto" else system.compile == "on"
     return NumericPath(
         device=device.type,
         device_name=device_name(device),
         dtype=dtype,
-        compile=device.type == "cuda" and can_compile() if system.compile == "auto" else system.compile == "on",
+        compile=compiled,
         # torch's own default: the physical cores this process may use, or $OMP_NUM_THREADS
         threads=system.threads or torch.get_num_threads(),
         torch=torch.__version__,
         tf32=system.tf32 and device.type == "cuda",
-        attention="blocks" if device.type == "cpu" and dtype == "bfloat16" else "torch",
+        attention="blocks" if attention.pays(device.type, dtype, compiled=compiled) else "torch",
     )
 
 

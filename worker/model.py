@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from worker import attention, linear
+from worker import attention, feed_forward, linear
 from worker.cross_entropy import chunked_cross_entropy
 
 
@@ -115,6 +115,8 @@ class Block(nn.Module):
 
     def forward(self, x, turn=None, mask=None):
         x = x + self.attn(self.ln_1(x), turn, mask)
+        if feed_forward.suits(self.ln_2, self.mlp, x):
+            return feed_forward.half(self.ln_2, self.mlp, x)
         return x + self.mlp(self.ln_2(x))
 
 
