@@ -17,8 +17,8 @@ from app.contract.arithmetic import (
     ATTENTION_ROWS,
     ATTENTION_SHORTEST,
     LOSS_BLOCK_ROWS,
-    LOSS_ROWS,
     loss_in_chunks,
+    loss_rows,
 )
 from app.contract.config import ModelConfig, RunConfig
 
@@ -209,7 +209,7 @@ def logit_bytes(model: ModelConfig, arithmetic: Arithmetic, tokens: int) -> int:
     """
     a, half = arithmetic, arithmetic.dtype != "float32"
     if a.chunked:
-        rows = min(tokens, LOSS_ROWS[a.device])
+        rows = min(tokens, loss_rows(a.device, a.dtype))
         return rows * (2 if half else 4) + min(rows, LOSS_BLOCK_ROWS[a.device]) * (8 + (8 if model.softcap else 0))
     capped = 4 if model.softcap else 0
     if a.compiled:

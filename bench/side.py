@@ -21,12 +21,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app.contract.arithmetic import loss_in_chunks
+from app.contract.arithmetic import loss_in_chunks, loss_rows
 from bench.plain_loop import PlainGPT, PlainLoop
 from bench.rows import Row
 from worker import allocator, attention, autotune, linear, optim
 from worker.batches import Batches, Tokens
-from worker.cross_entropy import rows_for
 from worker.loop import Loop, without_collector
 from worker.model import GPT
 
@@ -69,7 +68,7 @@ class Plateau:
             linear.take(self.model, route)
             self.said = f"route of products (forward+input+weight): {route}"
         if takes_chunks(row):
-            self.model.loss_rows = rows_for(row.device)
+            self.model.loss_rows = loss_rows(row.device, row.dtype)
             if row.device == "cpu":
                 allocator.keep_freed_memory(large=True)
         self.model.attend(blocked=attention.pays(row.device, row.dtype, compiled=row.compiled))

@@ -96,7 +96,8 @@ def test_the_loss_is_computed_in_chunks_where_they_are_faster_or_the_logits_do_n
     path, model = devices.numeric_path(SystemConfig(dtype="bfloat16"), CPU), GPT(50, 16, 1, 2, 16)
     monkeypatch.setattr(devices, "memory_bytes", lambda kind: 24 * devices.GIB)
     rows = [devices.fitted(path, model, 50_304, tokens, "auto").loss_rows for tokens in (160, 200)]
-    assert rows == [0, 256], "31 MiB, then 38"
+    assert rows == [0, 1024], "31 MiB, then 38"
+    assert devices.fitted(replace(path, dtype="float32"), model, 50_304, 200, "auto").loss_rows == 256
     assert devices.fitted(path, model, 50_304, 8192, "off").loss_rows == 0
     card = replace(path, device="cuda")
     rows = [devices.fitted(card, model, 50_304, tokens, "auto").loss_rows for tokens in (2048, 8192)]

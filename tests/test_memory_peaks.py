@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app import memory
+from app.contract.arithmetic import loss_rows
 from app.contract.config import ModelConfig
 from app.memory import Arithmetic
 
@@ -16,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from worker import optim  # noqa: E402
-from worker.cross_entropy import rows_for  # noqa: E402
 from worker.model import GPT  # noqa: E402
 
 RECIPE = {
@@ -70,7 +70,7 @@ def test_the_estimate_is_the_peak_of_a_real_step(
     torch.manual_seed(0)
     model = GPT(vocab_size, context, layers, heads, width)
     model.transformer.recompute = recompute
-    model.loss_rows = rows_for("cpu") if chunked else 0
+    model.loss_rows = loss_rows("cpu", dtype) if chunked else 0
     model.attend(blocked=True)
     optimiser = optim.build(model, optimizer=optimizer, **RECIPE)  # type: ignore[arg-type]
     tokens = torch.randint(vocab_size, (batch, context))

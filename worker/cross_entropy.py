@@ -12,13 +12,8 @@ which takes twice the time of the whole logits there.
 import torch
 from torch import Tensor
 
-from app.contract.arithmetic import LOSS_BLOCK_ROWS, LOSS_ROWS
+from app.contract.arithmetic import LOSS_BLOCK_ROWS
 from worker.linear import KERNELS, OWN, Route
-
-
-def rows_for(device: str) -> int:
-    """Tokens in a chunk on such a device."""
-    return LOSS_ROWS[device]
 
 
 def chunked_cross_entropy(

@@ -19,10 +19,9 @@ from typing import Any
 import torch
 
 from app.contract import peaks
-from app.contract.arithmetic import CHOSEN, loss_in_chunks
+from app.contract.arithmetic import CHOSEN, loss_in_chunks, loss_rows
 from app.contract.config import SystemConfig
 from worker import attention, autotune
-from worker.cross_entropy import rows_for
 from worker.linear import OWN, Route, exact, shapes, take
 
 GIB = 2**30
@@ -107,7 +106,7 @@ def fitted(
     peak = logits * (4 if path.compile and path.dtype != "float32" else 12)
     pays = loss_in_chunks(path.device, logits, peak, memory_bytes(path.device))
     chunked = pays or bool(path.loss_rows) if chunked_loss == "auto" else chunked_loss == "on"
-    return replace(path, loss_rows=(path.loss_rows or rows_for(path.device)) if chunked else 0)
+    return replace(path, loss_rows=(path.loss_rows or loss_rows(path.device, path.dtype)) if chunked else 0)
 
 
 def possible(path: NumericPath, model: torch.nn.Module, tokens: int) -> NumericPath:
