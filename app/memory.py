@@ -159,9 +159,11 @@ def layer_bytes_per_token(model: ModelConfig, arithmetic: Arithmetic) -> int:
 def _probability_bytes(model: ModelConfig, arithmetic: Arithmetic) -> int:
     """Of worker.attention, which keeps each query's probabilities up to the end of its block; 0 elsewhere."""
     T = model.block_size
-    if arithmetic.device != "cpu" or model.dropout or (arithmetic.compiled and arithmetic.dtype == "float32"):
-        return 0
     dtype = "float32" if arithmetic.dtype == "float32" else "bfloat16"
+    if arithmetic.device != "cpu" or model.dropout:
+        return 0
+    if dtype == "float32" and (arithmetic.compiled or arithmetic.chunked):
+        return 0
     if not ATTENTION_SHORTEST[dtype] <= T <= ATTENTION_LONGEST:
         return 0
     rows = ATTENTION_ROWS[dtype]

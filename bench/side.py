@@ -67,11 +67,13 @@ class Plateau:
             route = autotune.choose(self.model, row.tokens)
             linear.take(self.model, route)
             self.said = f"route of products (forward+input+weight): {route}"
-        if takes_chunks(row):
+        in_chunks = takes_chunks(row)
+        if in_chunks:
             self.model.loss_rows = loss_rows(row.device, row.dtype)
             if row.device == "cpu":
                 allocator.keep_freed_memory(large=True)
-        self.model.attend(blocked=attention.pays(row.device, row.dtype, compiled=row.compiled))
+        attends = attention.kind(row.device, row.dtype, compiled=row.compiled, in_chunks=in_chunks)
+        self.model.attend(blocked=attends == "blocks")
         optimizer = optim.adamw(optim.parameter_groups(self.model, 0.1), 1e-3, (0.9, 0.99), 1e-8)
         self.loop = Loop(
             self.model, optimizer, batches(row, data),

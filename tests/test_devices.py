@@ -69,7 +69,9 @@ def test_a_new_run_chooses_its_products_and_chunks_and_a_resume_keeps_them(monke
     start = devices.numeric_path(SystemConfig(), CPU)
     path = devices.fitted(start, model, 50, 64, "on")
     assert (path.products, path.loss_rows) == (route, 256)
-    assert devices.fitted(replace(start, dtype="bfloat16"), model, 50, 64, "auto") == replace(start, dtype="bfloat16")
+    assert devices.fitted(replace(start, dtype="bfloat16"), model, 50, 64, "auto") == replace(
+        start, dtype="bfloat16", attention="blocks"
+    )
     assert devices.possible(devices.resumed_path(vars(path), start), model, 64) == path
     devices.follow(path, model)
     assert model.loss_rows == 256
@@ -78,9 +80,13 @@ def test_a_new_run_chooses_its_products_and_chunks_and_a_resume_keeps_them(monke
 
 def test_a_cpu_attends_in_blocks_and_older_checkpoints_go_on_without() -> None:
     path, model = devices.numeric_path(SystemConfig(), CPU), GPT(50, 16, 1, 2, 16)
+    path = devices.fitted(path, model, 50, 64, "auto")
     assert path.attention == "blocks"
-    assert devices.numeric_path(SystemConfig(compile="on"), CPU).attention == "torch", "compiled in float32"
-    assert devices.numeric_path(SystemConfig(compile="on", dtype="bfloat16"), CPU).attention == "blocks"
+    for dtype, compiled, chunks, how in (
+        ("float32", "on", "off", "torch"), ("float32", "off", "on", "torch"), ("bfloat16", "on", "on", "blocks"),
+    ):  # fmt: skip
+        other = devices.numeric_path(SystemConfig(dtype=dtype, compile=compiled), CPU)
+        assert devices.fitted(other, model, 50, 64, chunks).attention == how, (dtype, compiled, chunks)
     devices.follow(path, model)
     assert all(block.attn.blocked for block in model.transformer.h)
     old = {key: value for key, value in vars(path).items() if key != "attention"}

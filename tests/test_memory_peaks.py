@@ -71,7 +71,7 @@ def test_the_estimate_is_the_peak_of_a_real_step(
     model = GPT(vocab_size, context, layers, heads, width)
     model.transformer.recompute = recompute
     model.loss_rows = loss_rows("cpu", dtype) if chunked else 0
-    model.attend(blocked=True)
+    model.attend(blocked=not (chunked and dtype == "float32"))
     optimiser = optim.build(model, optimizer=optimizer, **RECIPE)  # type: ignore[arg-type]
     tokens = torch.randint(vocab_size, (batch, context))
     with Alive(list(model.parameters())) as alive:

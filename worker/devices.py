@@ -85,7 +85,6 @@ def numeric_path(system: SystemConfig, device: torch.device) -> NumericPath:
         threads=system.threads or torch.get_num_threads(),
         torch=torch.__version__,
         tf32=system.tf32 and device.type == "cuda",
-        attention="blocks" if attention.pays(device.type, dtype, compiled=compiled) else "torch",
     )
 
 
@@ -106,7 +105,10 @@ def fitted(
     peak = logits * (4 if path.compile and path.dtype != "float32" else 12)
     pays = loss_in_chunks(path.device, logits, peak, memory_bytes(path.device))
     chunked = pays or bool(path.loss_rows) if chunked_loss == "auto" else chunked_loss == "on"
-    return replace(path, loss_rows=(path.loss_rows or loss_rows(path.device, path.dtype)) if chunked else 0)
+    path = replace(path, loss_rows=(path.loss_rows or loss_rows(path.device, path.dtype)) if chunked else 0)
+    if shared:
+        return path
+    return replace(path, attention=attention.kind(path.device, path.dtype, compiled=path.compile, in_chunks=chunked))
 
 
 def possible(path: NumericPath, model: torch.nn.Module, tokens: int) -> NumericPath:
