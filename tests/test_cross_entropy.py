@@ -127,3 +127,14 @@ def test_a_model_in_chunks_learns_the_same(reduction: str, softcap: float) -> No
         found.append([loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
     for mine, other in zip(*found, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_compiled_model_takes_its_loss_in_chunks_between_its_graphs() -> None:
+    torch.manual_seed(0)
+    model = GPT(50, 16, 2, 2, 16)
+    model.loss_rows = 20
+    tokens = torch.randint(0, 50, (3, 16))
+    compiled = torch.compile(model, dynamic=False, backend="aot_eager")
+    found = [torch.autograd.grad(run(tokens, tokens)[1], list(model.parameters())) for run in (model, compiled)]
+    for eager, graphs in zip(*found, strict=True):
+        torch.testing.assert_close(graphs, eager, rtol=1e-5, atol=1e-7)

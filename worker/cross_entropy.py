@@ -16,6 +16,7 @@ from app.contract.arithmetic import LOSS_BLOCK_ROWS
 from worker.linear import KERNELS, OWN, Route
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would unroll all blocks of all chunks before it gave up on them
 def chunked_cross_entropy(
     x: Tensor, weight: Tensor, targets: Tensor, *, rows: int, softcap: float = 0.0, reduction: str = "mean",
     route: Route = OWN,
@@ -32,8 +33,7 @@ def chunked_cross_entropy(
         route = OWN
     with torch.autocast(x.device.type, enabled=False):
         if reduction == "mean" and torch.is_grad_enabled():
-            apply = _apart if x.device.type == "cpu" else _Chunked.apply
-            return apply(x, weight, targets, rows, softcap, dtype, route)
+            return _Chunked.apply(x, weight, targets, rows, softcap, dtype, route)
         head = weight.to(dtype)
         parts = []
         for some, wanted in zip(x.split(rows), targets.split(rows), strict=True):
@@ -83,10 +83,6 @@ class _Chunked(torch.autograd.Function):
         del ctx.gradients  # scaled in place: a second backward through the same graph finds nothing and says so
         scale = gradient / ctx.tokens
         return (grad_x.float() * scale).to(ctx.x_dtype), grad_weight.mul_(scale), None, None, None, None, None
-
-
-# torch.compile would unroll all blocks of all chunks into one graph, which compiles for minutes to gain nothing on a CPU.
-_apart = torch.compiler.disable(_Chunked.apply)
 
 
 def _blocks(logits, targets):
