@@ -290,9 +290,7 @@ def arithmetic_of(config: RunConfig, vocab_size: int, device: str, memory_gib: f
     dtype = system.dtype if system.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
     compiled = device == "cuda" if system.compile == "auto" else system.compile == "on"
     tokens = config.batch.micro_batch * config.model.block_size
-    logits = tokens * vocab_size
-    peak = logits * (4 if compiled and dtype != "float32" else 12)
-    pays = loss_in_chunks(device, logits, peak, memory_gib * GIB)
+    pays = loss_in_chunks(device, dtype, tokens * vocab_size, compiled=compiled, memory_bytes=memory_gib * GIB)
     chunked = pays if system.chunked_loss == "auto" else system.chunked_loss == "on"
     respects = config.data.boundaries == "respect"
     return Arithmetic(device, dtype, compiled, system.recompute, chunked, respects)

@@ -48,10 +48,11 @@ def learning_rate(update: int) -> float:
 
 def takes_chunks(row: Row) -> bool:
     """Whether a run that leaves it open takes the loss of this row in chunks."""
-    logits = row.tokens * row.shape[0]
-    peak_bytes = logits * (4 if row.compiled and row.dtype != "float32" else 12)
     memory_bytes = torch.cuda.get_device_properties(0).total_memory if row.device == "cuda" else 0
-    return not row.whole_logits and loss_in_chunks(row.device, logits, peak_bytes, memory_bytes)
+    logits = row.tokens * row.shape[0]
+    return not row.whole_logits and loss_in_chunks(
+        row.device, row.dtype, logits, compiled=row.compiled, memory_bytes=memory_bytes
+    )
 
 
 class Plateau:

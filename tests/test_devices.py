@@ -105,6 +105,8 @@ def test_the_loss_is_computed_in_chunks_where_they_are_faster_or_the_logits_do_n
     assert rows == [0, 1024], "31 MiB, then 38"
     assert devices.fitted(replace(path, dtype="float32"), model, 50_304, 200, "auto").loss_rows == 256
     assert devices.fitted(path, model, 50_304, 8192, "off").loss_rows == 0
+    sibling = replace(path, loss_rows=0)
+    assert devices.fitted(path, model, 50_304, 200, "auto", sibling).loss_rows == 0, "as its sibling, whose fitted"
     card = replace(path, device="cuda")
     rows = [devices.fitted(card, model, 50_304, tokens, "auto").loss_rows for tokens in (2048, 8192)]
     assert rows == [0, 1024], "1.2 of 24 GiB, then 4.9"

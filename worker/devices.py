@@ -101,9 +101,11 @@ def fitted(
         path = possible(shared, model, tokens)
     elif path.device == "cpu" and path.dtype == "float32" and not path.compile:
         path = replace(path, products=str(autotune.choose(model, tokens)))
-    logits = tokens * vocab_size
-    peak = logits * (4 if path.compile and path.dtype != "float32" else 12)
-    pays = loss_in_chunks(path.device, logits, peak, memory_bytes(path.device))
+    pays = loss_in_chunks(
+        path.device, path.dtype, tokens * vocab_size, compiled=path.compile, memory_bytes=memory_bytes(path.device)
+    )
+    if shared and path.device == "cpu":
+        pays = False  # only faster, and whole logits fitted the sibling too
     chunked = pays or bool(path.loss_rows) if chunked_loss == "auto" else chunked_loss == "on"
     path = replace(path, loss_rows=(path.loss_rows or loss_rows(path.device, path.dtype)) if chunked else 0)
     if shared:

@@ -13,14 +13,15 @@ def loss_rows(device: str, dtype: str) -> int:
     return 256 if device == "cpu" and dtype == "float32" else 1024
 
 
-def loss_in_chunks(device: str, logits: int, peak_bytes: int, memory_bytes: float) -> bool:
-    """What "auto" means for `logits` of a micro-batch (tokens × vocabulary) that take `peak_bytes` when they exist at once.
+def loss_in_chunks(device: str, dtype: str, logits: int, *, compiled: bool, memory_bytes: float) -> bool:
+    """What "auto" means for so many logits of a micro-batch (tokens × vocabulary) on a device with `memory_bytes`.
 
-    On a CPU chunks as soon as they are faster; on a GPU, where they are not, beyond 1 GiB and a tenth of its memory.
+    On a CPU chunks as soon as they are faster; on a GPU, where they are not, when all logits with what the loss makes of
+    them would take more than 1 GiB and a tenth of its memory.
     """
     if device == "cpu":
         return 4 * logits > CACHED_LOGITS_BYTES
-    return peak_bytes > max(1 << 30, memory_bytes / 10)
+    return logits * (4 if compiled and dtype != "float32" else 12) > max(1 << 30, memory_bytes / 10)
 
 
 ATTENTION_ROWS = {"bfloat16": 128, "float32": 64}
