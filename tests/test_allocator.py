@@ -38,11 +38,14 @@ def faults(how: str, mib: int) -> tuple[str, int]:
     return kept, int(count)
 
 
-def test_memory_that_a_step_freed_is_there_for_the_next_one_without_a_page_fault() -> None:
-    kept, count = faults("keep", 12)
+@pytest.mark.parametrize(("how", "mib", "otherwise"), [("keep", 12, "as ever"), ("large", 48, "keep")])
+def test_memory_that_a_step_freed_is_there_for_the_next_one_without_a_page_fault(
+    how: str, mib: int, otherwise: str
+) -> None:
+    kept, count = faults(how, mib)
     if kept == "False":
         pytest.skip("this C library has no mallopt")
-    assert count < faults("as ever", 12)[1] / 10
+    assert count < faults(otherwise, mib)[1] / 10
 
 
 IN_HUGE_PAGES = """
@@ -74,10 +77,3 @@ def test_tunables_of_the_users_own_stay() -> None:
         "GLIBC_TUNABLES": "glibc.malloc.check=1:glibc.malloc.hugetlb=1"
     }
     assert huge_pages({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}) == {}
-
-
-def test_blocks_beyond_32_mib_are_kept_where_that_is_asked_for() -> None:
-    kept, count = faults("large", 48)
-    if kept == "False":
-        pytest.skip("this C library has no mallopt")
-    assert count < faults("keep", 48)[1] / 10

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 350
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "core", "misc", "shared"}
-NUMERICS = {"worker.allocator", "worker.attention", "worker.feed_forward", "worker.autotune", "worker.batches", "worker.cautious", "worker.cross_entropy", "worker.evaluate", "worker.generate", "worker.linear", "worker.loop", "worker.model", "worker.muon", "worker.nanogpt_draws", "worker.optim", "worker.order", "worker.processes", "worker.signals",}  # fmt: skip
+NUMERICS = {"worker.allocator", "worker.attention", "worker.autotune", "worker.batches", "worker.cautious", "worker.cross_entropy", "worker.evaluate", "worker.feed_forward", "worker.generate", "worker.linear", "worker.loop", "worker.model", "worker.muon", "worker.nanogpt_draws", "worker.optim", "worker.order", "worker.processes", "worker.signals",}  # fmt: skip
 # The rooms at the edge of app/; every other module there is domain and knows nothing of the web.
 EDGES = (
     "app.api", "app.pages", "app.stream", "app.security", "app.routing", "app.main", "app.server", "app.serving", "app.live",
