@@ -198,7 +198,7 @@ class SystemConfig(Section):
     )  # fmt: skip
     chunked_loss: Literal["auto", "on", "off"] = setting(
         "auto", "Loss in chunks",
-        "on: logits (tokens × vocabulary) exist for a few hundred tokens at a time, which saves memory, makes a CPU faster and a GPU a little slower. auto: on a CPU from 32 MiB of logits, on a GPU only where they would take more than 1 GiB and a tenth of its memory.",
+        "on: logits (tokens × vocabulary) exist for at most 1,024 tokens at a time, which saves memory; a CPU with a large vocabulary gets faster, a GPU a little slower. auto: on a CPU from 32 MiB of logits, on a GPU only where they would take more than 1 GiB and a tenth of its memory.",
     )  # fmt: skip
     threads: int = setting(0, "CPU threads", "0 uses all cores the worker may use.", unit="threads", ge=0, le=1024)
     devices: int = setting(
